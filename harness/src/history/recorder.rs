@@ -1,0 +1,161 @@
+//! One bounded channel into one file. Recording never waits for the disk; an overflow or a write error is remembered and
+//! makes the run `unknown`, as a history with holes proves nothing.
+//!
+//! File format: the line `squall-history 1\n`, then frames `[u32 length][u32 crc32][postcard Vec<Event>]`, little endian.
+//! A frame cut short by a crash ends the history there; what came before can still be judged.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    clock::Clock,
+    history::event::{Event, HISTORY_FORMAT, What},
+};
+
+/// Events that may wait for the disk: two seconds of 100,000 events/s, about 16 MiB.
+const QUEUE_MAX_EVENTS: usize = 200_000;
+/// Events in one frame at most: bounds what a crash can cut off, and the memory to read one.
+const FRAME_MAX_EVENTS: usize = 4_096;
+/// Longest time an event stays in memory only: what a SIGKILL of the harness can cost.
+const FLUSH_EVERY: Duration = Duration::from_millis(200);
+
+/// Why a history is not whole.
+#[derive(Debug, thiserror::Error)]
+pub enum RecorderError {
+    /// The file cannot be made or written (a full disk, mostly).
+    #[error("failed to write the history {path}")]
+    Write {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Events came faster than the disk took them.
+    #[error("{lost} events did not fit into the recorder's queue: the history has holes")]
+    Overflow {
+        /// How many.
+        lost: u64,
+    },
+    /// The writing thread died.
+    #[error("the history's writer thread panicked")]
+    Panicked,
+}
+
+/// The end of the channel that everything in a run records into. Cheap to clone, never blocks.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    queue: SyncSender<Event>,
+    clock: Clock,
+    lost: Arc<AtomicU64>,
+}
+
+impl Recorder {
+    /// Records what happened just now.
+    pub fn record(&self, what: What) {
+        self.record_at(Instant::now(), what);
+    }
+
+    /// Records what happened at an instant taken earlier (a socket's reader stamps before it parses).
+    pub fn record_at(&self, at: Instant, what: What) {
+        let event = Event { at_us: self.clock.us_at(at), what };
+        if self.queue.try_send(event).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The run's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+}
+
+/// Owns the file and its thread; ends with [`HistoryWriter::finish`], which waits for every clone of the recorder to be
+/// dropped.
+#[derive(Debug)]
+pub struct HistoryWriter {
+    path: String,
+    thread: JoinHandle<Result<u64, std::io::Error>>,
+    lost: Arc<AtomicU64>,
+}
+
+impl HistoryWriter {
+    /// Creates the file and starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// [`RecorderError::Write`] when the file cannot be made.
+    pub fn create(path: &Path, clock: Clock) -> Result<(Recorder, Self), RecorderError> {
+        let shown = path.display().to_string();
+        let failed = |source| RecorderError::Write { path: shown.clone(), source };
+        let mut file = BufWriter::with_capacity(1 << 18, File::create(path).map_err(failed)?);
+        file.write_all(format!("squall-history {HISTORY_FORMAT}\n").as_bytes()).map_err(failed)?;
+        let (queue, events) = sync_channel(QUEUE_MAX_EVENTS);
+        let lost = Arc::new(AtomicU64::new(0));
+        let thread = std::thread::Builder::new()
+            .name("history".into())
+            .spawn(move || write_all(&events, file))
+            .map_err(failed)?;
+        Ok((Recorder { queue, clock, lost: Arc::clone(&lost) }, Self { path: shown, thread, lost }))
+    }
+
+    /// Waits until everything recorded is on disk. All [`Recorder`]s must be gone, or be about to go. Returns the number
+    /// of events.
+    ///
+    /// # Errors
+    ///
+    /// [`RecorderError`] when the history is not whole.
+    pub fn finish(self) -> Result<u64, RecorderError> {
+        let written = self.thread.join().map_err(|_| RecorderError::Panicked)?;
+        let written = written.map_err(|source| RecorderError::Write { path: self.path, source })?;
+        match self.lost.load(Ordering::Relaxed) {
+            0 => Ok(written),
+            lost => Err(RecorderError::Overflow { lost }),
+        }
+    }
+}
+
+fn write_all(events: &Receiver<Event>, mut file: BufWriter<File>) -> Result<u64, std::io::Error> {
+    let mut written = 0;
+    let mut frame: Vec<Event> = Vec::with_capacity(FRAME_MAX_EVENTS);
+    let mut flush_at = Instant::now() + FLUSH_EVERY;
+    loop {
+        let received = events.recv_timeout(flush_at.saturating_duration_since(Instant::now()));
+        let ended = matches!(received, Err(RecvTimeoutError::Disconnected));
+        if let Ok(event) = received {
+            frame.push(event);
+        }
+        if ended || frame.len() >= FRAME_MAX_EVENTS || Instant::now() >= flush_at {
+            written += frame.len() as u64;
+            write_frame(&mut file, &frame)?;
+            frame.clear();
+            flush_at = Instant::now() + FLUSH_EVERY;
+        }
+        if ended {
+            file.get_ref().sync_all()?;
+            return Ok(written);
+        }
+    }
+}
+
+fn write_frame(file: &mut BufWriter<File>, events: &[Event]) -> Result<(), std::io::Error> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let body = postcard::to_stdvec(events).map_err(std::io::Error::other)?;
+    let length = u32::try_from(body.len()).map_err(std::io::Error::other)?;
+    file.write_all(&length.to_le_bytes())?;
+    file.write_all(&crc32fast::hash(&body).to_le_bytes())?;
+    file.write_all(&body)?;
+    file.flush()
+}

@@ -1,0 +1,246 @@
+//! Faults as planned: a closed list, so the compiler names every place to update when one is added.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize, de};
+
+/// A service the cluster rents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Service {
+    /// PostgreSQL.
+    Postgres,
+    /// Redis.
+    Redis,
+    /// Kafka.
+    Kafka,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Postgres, Self::Redis, Self::Kafka];
+
+    /// As in scenario files and link names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Redis => "redis",
+            Self::Kafka => "kafka",
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Service {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|service| service.name() == text)
+            .ok_or_else(|| format!("`{text}` is no service; there are postgres, redis and kafka"))
+    }
+}
+
+/// A process under test, by name: `node-1`, `writer-2`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ProcessName {
+    /// A chat node; counted from one.
+    Node(u16),
+    /// A writer; counted from one.
+    Writer(u16),
+}
+
+impl fmt::Display for ProcessName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(n) => write!(f, "node-{n}"),
+            Self::Writer(n) => write!(f, "writer-{n}"),
+        }
+    }
+}
+
+impl FromStr for ProcessName {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no process; write node-1, writer-2, …");
+        let (kind, number) = text.rsplit_once('-').ok_or_else(wrong)?;
+        let number: u16 = number.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?;
+        match kind {
+            "node" => Ok(Self::Node(number)),
+            "writer" => Ok(Self::Writer(number)),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// The proxied edge between a process and a service: `node-2->redis`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkName {
+    /// The process that connects.
+    pub process: ProcessName,
+    /// The service it connects to.
+    pub service: Service,
+}
+
+impl fmt::Display for LinkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}->{}", self.process, self.service)
+    }
+}
+
+impl FromStr for LinkName {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (process, service) =
+            text.split_once("->").ok_or_else(|| format!("`{text}` is no link; write node-2->redis"))?;
+        Ok(Self { process: process.trim().parse()?, service: service.trim().parse()? })
+    }
+}
+
+/// Names are strings on disk.
+macro_rules! as_string {
+    ($($name:ty),*) => {$(
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+as_string!(ProcessName, LinkName);
+
+/// What a proxy does to a connection. Attributes as in Toxiproxy; a direction is a toxic's own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "toxic", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Toxic {
+    /// Every chunk is held back.
+    Latency {
+        /// By this much,
+        latency_ms: u32,
+        /// give or take this much.
+        jitter_ms: u32,
+    },
+    /// Bytes trickle.
+    Bandwidth {
+        /// Kilobytes per second.
+        kbytes_per_s: u32,
+    },
+    /// Bytes are cut into small pieces.
+    Slicer {
+        /// Average piece.
+        average_bytes: u32,
+        /// Give or take.
+        variation_bytes: u32,
+        /// Pause between pieces.
+        delay_us: u32,
+    },
+    /// Bytes vanish and nobody is told; connections stay open.
+    BlackHole,
+    /// Connections are reset (RST) after a while.
+    Reset {
+        /// After this much.
+        after_ms: u32,
+    },
+    /// The connection is cut after some bytes.
+    LimitData {
+        /// This many.
+        bytes: u32,
+    },
+    /// Closing takes long.
+    SlowClose {
+        /// This long.
+        delay_ms: u32,
+    },
+}
+
+/// Which way a toxic works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// From the process to the service.
+    Upstream,
+    /// From the service to the process.
+    Downstream,
+    /// Both.
+    Both,
+}
+
+/// What breaks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum FaultKind {
+    /// A service is shut down in an orderly way, and started at the end.
+    ServiceStop {
+        /// Which.
+        service: Service,
+    },
+    /// A service is killed with SIGKILL, and started at the end.
+    ServiceKill {
+        /// Which.
+        service: Service,
+    },
+    /// A service is frozen: connections stay open, nothing answers.
+    ServicePause {
+        /// Which.
+        service: Service,
+    },
+    /// Links refuse connections and cut the open ones.
+    LinkDown {
+        /// Which.
+        links: Vec<LinkName>,
+    },
+    /// Links misbehave.
+    LinkToxic {
+        /// Which.
+        links: Vec<LinkName>,
+        /// How.
+        toxic: Toxic,
+        /// Which way.
+        direction: Direction,
+    },
+    /// Processes are killed with SIGKILL, and started again at the end.
+    ProcessKill {
+        /// Which.
+        processes: Vec<ProcessName>,
+    },
+    /// Processes are asked to stop with SIGTERM, and started again at the end.
+    ProcessTerminate {
+        /// Which.
+        processes: Vec<ProcessName>,
+    },
+    /// Processes are frozen with SIGSTOP, and thawed with SIGCONT at the end.
+    ProcessPause {
+        /// Which.
+        processes: Vec<ProcessName>,
+    },
+    /// Redis closes the subscriptions of every client (`CLIENT KILL TYPE pubsub`), again and again until the end.
+    RedisClientKill,
+    /// PostgreSQL ends every session of the cluster (`pg_terminate_backend`), again and again until the end.
+    PostgresTerminate,
+    /// PostgreSQL takes no writes (`default_transaction_read_only`), as after a failover to a replica.
+    PostgresReadOnly,
+    /// Somebody holds an exclusive lock on the messages table.
+    PostgresLock,
+}
+
+/// A fault with its time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedFault {
+    /// When it begins, after the start of the load.
+    pub at_ms: u64,
+    /// How long it lasts.
+    pub for_ms: u64,
+    /// What breaks.
+    pub fault: FaultKind,
+}

@@ -1,0 +1,30 @@
+//! What chat clients, nodes and writers say to each other.
+//!
+//! # The promise of an acknowledgement
+//!
+//! **An acked message is in the Kafka log** (`acks=all`, idempotent producer), and the ack carries its
+//! [`Position`]: partition and offset. Everything else follows from this one sentence:
+//!
+//! - every acked message becomes exactly one row in PostgreSQL, whatever dies later;
+//! - every member of the room that stays, or comes back and resumes, sees it exactly once, in the order of offsets;
+//! - a message without an ack may or may not be in the log. A client that sends it again with the same id gets one
+//!   message, not two: `(room, id)` is unique.
+//!
+//! # Layout
+//!
+//! - [`events`]: Socket.IO events, their payloads and their acks
+//! - [`position`]: where a message stands in the log, and which partition a room lives in
+//! - [`record`]: the value of a Kafka record, and what makes one acceptable
+//! - [`bus`]: what nodes tell each other through Redis
+//! - [`lifecycle`]: the log events by which an outside observer follows a process
+//! - [`limits`]: every limit, its unit and its reason
+
+pub mod bus;
+pub mod events;
+pub mod lifecycle;
+pub mod limits;
+pub mod position;
+pub mod record;
+
+pub use position::Position;
+pub use record::ChatRecord;
