@@ -5,4 +5,5 @@ pub mod exit;
 pub mod history;
 pub mod plan;
 pub mod progress;
+pub mod scenario;
 pub mod wait;

@@ -63,7 +63,7 @@ pub async fn pause_until(at: Instant) {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_fact_that_never_comes_is_reported_with_its_last_state() {
         let mut asked = 0;
         let error = until("the moon", Duration::from_millis(200), async || {
@@ -76,7 +76,7 @@ mod tests {
         assert!(error.last.starts_with("asked "), "{error}");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_hanging_probe_is_cut_off_at_the_limit() {
         let error = until("an answer", Duration::from_millis(100), async || {
             std::future::pending::<()>().await;

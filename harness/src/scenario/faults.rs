@@ -1,0 +1,241 @@
+//! `[[fault]]` entries: written flat, resolved to the closed [`FaultKind`].
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::{
+    plan::{
+        FaultKind, LinkName, PlannedFault, ProcessName, Service, Toxic,
+        fault::Direction,
+    },
+    scenario::{
+        error::{ScenarioError, Source, suggestion},
+        ms,
+    },
+};
+
+/// Every kind that `kind =` may name, with the fields it takes beside `kind`, `at_s`, `for_s`, `repeat` and `every_s`.
+const KINDS: [(&str, &[&str]); 18] = [
+    ("service-stop", &["service"]),
+    ("service-kill", &["service"]),
+    ("service-pause", &["service"]),
+    ("link-down", &["link"]),
+    ("link-latency", &["link", "direction", "latency_ms", "jitter_ms"]),
+    ("link-bandwidth", &["link", "direction", "kbytes_per_s"]),
+    ("link-slicer", &["link", "direction", "average_bytes", "variation_bytes", "delay_us"]),
+    ("link-black-hole", &["link", "direction"]),
+    ("link-reset", &["link", "direction", "after_ms"]),
+    ("link-limit-data", &["link", "direction", "bytes"]),
+    ("link-slow-close", &["link", "direction", "delay_ms"]),
+    ("process-kill", &["process"]),
+    ("process-terminate", &["process"]),
+    ("process-pause", &["process"]),
+    ("redis-client-kill", &[]),
+    ("postgres-terminate", &[]),
+    ("postgres-read-only", &[]),
+    ("postgres-lock", &[]),
+];
+
+/// One `[[fault]]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FaultEntry {
+    kind: Spanned<String>,
+    at_s: Spanned<f64>,
+    for_s: Spanned<f64>,
+    repeat: Option<Spanned<u32>>,
+    every_s: Option<Spanned<f64>>,
+    service: Option<Spanned<String>>,
+    process: Option<Spanned<String>>,
+    link: Option<Spanned<String>>,
+    direction: Option<Spanned<Direction>>,
+    latency_ms: Option<Spanned<u32>>,
+    jitter_ms: Option<Spanned<u32>>,
+    kbytes_per_s: Option<Spanned<u32>>,
+    average_bytes: Option<Spanned<u32>>,
+    variation_bytes: Option<Spanned<u32>>,
+    delay_us: Option<Spanned<u32>>,
+    after_ms: Option<Spanned<u32>>,
+    bytes: Option<Spanned<u32>>,
+    delay_ms: Option<Spanned<u32>>,
+}
+
+/// What an entry may name.
+#[derive(Debug)]
+pub(crate) struct Bounds {
+    pub(crate) nodes: u16,
+    pub(crate) writers: u16,
+    pub(crate) duration_ms: u64,
+}
+
+impl Bounds {
+    /// Processes that a pattern names: `node-2`, `node-*`, `writer-*`, `*`.
+    fn processes(&self, pattern: &str) -> Result<Vec<ProcessName>, String> {
+        let nodes = (1..=self.nodes).map(ProcessName::Node);
+        let writers = (1..=self.writers).map(ProcessName::Writer);
+        match pattern {
+            "*" => Ok(nodes.chain(writers).collect()),
+            "node-*" => Ok(nodes.collect()),
+            "writer-*" => Ok(writers.collect()),
+            name => {
+                let process: ProcessName = name.parse()?;
+                let known = match process {
+                    ProcessName::Node(n) => n <= self.nodes,
+                    ProcessName::Writer(n) => n <= self.writers,
+                };
+                if known {
+                    Ok(vec![process])
+                } else {
+                    Err(format!(
+                        "there is no {process}: the cluster has {} nodes and {} writers",
+                        self.nodes, self.writers
+                    ))
+                }
+            }
+        }
+    }
+
+    /// Links that a pattern names. Nodes reach all three services (PostgreSQL for history), writers all but Redis.
+    pub(crate) fn links(&self, pattern: &str) -> Result<Vec<LinkName>, String> {
+        let (processes, service) =
+            pattern.split_once("->").ok_or_else(|| format!("`{pattern}` is no link; write node-2->redis or *->kafka"))?;
+        let service: Service = service.trim().parse()?;
+        let links: Vec<LinkName> = self
+            .processes(processes.trim())?
+            .into_iter()
+            .filter(|process| service != Service::Redis || matches!(process, ProcessName::Node(_)))
+            .map(|process| LinkName { process, service })
+            .collect();
+        if links.is_empty() { Err(format!("`{pattern}` names no link: writers do not use Redis")) } else { Ok(links) }
+    }
+}
+
+impl FaultEntry {
+    /// The faults that an entry plans: one, or `repeat` of them `every_s` apart (flapping).
+    pub(crate) fn resolve(&self, source: &Source<'_>, bounds: &Bounds) -> Result<Vec<PlannedFault>, ScenarioError> {
+        let fault = self.kind(source, bounds)?;
+        let time = |value: &Spanned<f64>, what: &str| {
+            let s = *value.as_ref();
+            if s.is_finite() && (0.0..=3_600.0).contains(&s) {
+                Ok(ms(s))
+            } else {
+                Err(source.refuse(value.span(), format!("{what} must be between 0 and 3600 seconds")))
+            }
+        };
+        let (at_ms, for_ms) = (time(&self.at_s, "at_s")?, time(&self.for_s, "for_s")?);
+        let times = self.repeat.as_ref().map_or(1, |repeat| *repeat.as_ref());
+        let every_ms = match (&self.every_s, &self.repeat) {
+            (Some(every), Some(_)) => {
+                let every_ms = time(every, "every_s")?;
+                if every_ms <= for_ms {
+                    return Err(source.refuse(every.span(), "every_s must be longer than for_s, or repeats overlap"));
+                }
+                every_ms
+            }
+            (None, None) => 0,
+            (Some(field), None) => return Err(source.refuse(field.span(), "every_s needs repeat beside it")),
+            (None, Some(field)) => return Err(source.refuse(field.span(), "repeat needs every_s beside it")),
+        };
+        let ends_ms = at_ms + every_ms * u64::from(times.saturating_sub(1)) + for_ms;
+        if times == 0 || for_ms == 0 {
+            return Err(source.refuse(self.for_s.span(), "a fault must last, and happen at least once"));
+        }
+        if ends_ms > bounds.duration_ms {
+            return Err(source.refuse(
+                self.at_s.span(),
+                format!(
+                    "the fault ends at {} s, after the load does ({} s): nobody would be there to see the recovery",
+                    ends_ms / 1_000,
+                    bounds.duration_ms / 1_000
+                ),
+            ));
+        }
+        let faults = (0..u64::from(times))
+            .map(|n| PlannedFault { at_ms: at_ms + n * every_ms, for_ms, fault: fault.clone() })
+            .collect();
+        Ok(faults)
+    }
+
+    fn kind(&self, source: &Source<'_>, bounds: &Bounds) -> Result<FaultKind, ScenarioError> {
+        let kind = self.kind.as_ref().as_str();
+        let Some((_, takes)) = KINDS.iter().find(|(name, _)| *name == kind) else {
+            return Err(source.refuse_with_help(
+                self.kind.span(),
+                format!("`{kind}` is no kind of fault"),
+                suggestion(kind, KINDS.iter().map(|(name, _)| *name)),
+            ));
+        };
+        for (name, span) in self.given() {
+            if !takes.contains(&name) {
+                return Err(source.refuse(span, format!("a {kind} fault takes no {name}")));
+            }
+        }
+        let missing = |field: &str| source.refuse(self.kind.span(), format!("a {kind} fault needs {field}"));
+        let number = |value: &Option<Spanned<u32>>, field: &str| {
+            value.as_ref().map(|value| *value.as_ref()).ok_or_else(|| missing(field))
+        };
+        let service = || {
+            let name = self.service.as_ref().ok_or_else(|| missing("service"))?;
+            name.as_ref().parse::<Service>().map_err(|error| {
+                let known = Service::ALL.iter().map(|service| service.name());
+                source.refuse_with_help(name.span(), error, suggestion(name.as_ref(), known))
+            })
+        };
+        let processes = || {
+            let name = self.process.as_ref().ok_or_else(|| missing("process"))?;
+            bounds.processes(name.as_ref()).map_err(|error| source.refuse(name.span(), error))
+        };
+        let links = || {
+            let name = self.link.as_ref().ok_or_else(|| missing("link"))?;
+            bounds.links(name.as_ref()).map_err(|error| source.refuse(name.span(), error))
+        };
+        let toxic = |toxic: Toxic| {
+            let direction = self.direction.as_ref().map_or(Direction::Both, |direction| *direction.as_ref());
+            Ok(FaultKind::LinkToxic { links: links()?, toxic, direction })
+        };
+        match kind {
+            "service-stop" => Ok(FaultKind::ServiceStop { service: service()? }),
+            "service-kill" => Ok(FaultKind::ServiceKill { service: service()? }),
+            "service-pause" => Ok(FaultKind::ServicePause { service: service()? }),
+            "link-down" => Ok(FaultKind::LinkDown { links: links()? }),
+            "link-latency" => toxic(Toxic::Latency {
+                latency_ms: number(&self.latency_ms, "latency_ms")?,
+                jitter_ms: self.jitter_ms.as_ref().map_or(0, |jitter| *jitter.as_ref()),
+            }),
+            "link-bandwidth" => toxic(Toxic::Bandwidth { kbytes_per_s: number(&self.kbytes_per_s, "kbytes_per_s")? }),
+            "link-slicer" => toxic(Toxic::Slicer {
+                average_bytes: number(&self.average_bytes, "average_bytes")?,
+                variation_bytes: self.variation_bytes.as_ref().map_or(0, |value| *value.as_ref()),
+                delay_us: number(&self.delay_us, "delay_us")?,
+            }),
+            "link-black-hole" => toxic(Toxic::BlackHole),
+            "link-reset" => toxic(Toxic::Reset { after_ms: self.after_ms.as_ref().map_or(0, |value| *value.as_ref()) }),
+            "link-limit-data" => toxic(Toxic::LimitData { bytes: number(&self.bytes, "bytes")? }),
+            "link-slow-close" => toxic(Toxic::SlowClose { delay_ms: number(&self.delay_ms, "delay_ms")? }),
+            "process-kill" => Ok(FaultKind::ProcessKill { processes: processes()? }),
+            "process-terminate" => Ok(FaultKind::ProcessTerminate { processes: processes()? }),
+            "process-pause" => Ok(FaultKind::ProcessPause { processes: processes()? }),
+            "redis-client-kill" => Ok(FaultKind::RedisClientKill),
+            "postgres-terminate" => Ok(FaultKind::PostgresTerminate),
+            "postgres-read-only" => Ok(FaultKind::PostgresReadOnly),
+            _ => Ok(FaultKind::PostgresLock),
+        }
+    }
+
+    /// The optional fields that were written, with their places.
+    fn given(&self) -> Vec<(&'static str, std::ops::Range<usize>)> {
+        let mut given = Vec::new();
+        macro_rules! note {
+            ($($field:ident),*) => {$(
+                if let Some(value) = &self.$field {
+                    given.push((stringify!($field), value.span()));
+                }
+            )*};
+        }
+        note!(
+            service, process, link, direction, latency_ms, jitter_ms, kbytes_per_s, average_bytes, variation_bytes,
+            delay_us, after_ms, bytes, delay_ms
+        );
+        given
+    }
+}

@@ -1,0 +1,89 @@
+//! The scenarios that come with Squall, and how a name on the command line finds its file.
+
+use std::path::{Path, PathBuf};
+
+use crate::scenario::{Scenario, ScenarioError, error::suggestion};
+
+/// A scenario found on disk.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Its name: the file's without `.toml`.
+    pub name: String,
+    /// The file, as shown in messages.
+    pub file: PathBuf,
+    /// Its text.
+    pub text: String,
+}
+
+/// Where the shipped scenarios are: beside the sources this binary was built from.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios")
+}
+
+/// All shipped scenarios by name.
+///
+/// # Errors
+///
+/// [`ScenarioError::Unreadable`].
+pub fn all() -> Result<Vec<Found>, ScenarioError> {
+    let folder = folder();
+    let unreadable = |source| ScenarioError::Unreadable {
+        file: folder.display().to_string(),
+        source,
+        help: "run squall from the checkout it was built from",
+    };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            found.push(read(&path)?);
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// Finds a scenario by name or by file.
+///
+/// # Errors
+///
+/// [`ScenarioError::NotFound`] with a suggestion, or [`ScenarioError::Unreadable`].
+pub fn find(name_or_file: &str) -> Result<Found, ScenarioError> {
+    let path = Path::new(name_or_file);
+    if path.extension().is_some() || path.components().count() > 1 {
+        return read(path);
+    }
+    let shipped = all()?;
+    shipped.iter().find(|found| found.name == name_or_file).cloned().ok_or_else(|| ScenarioError::NotFound {
+        name: name_or_file.to_owned(),
+        help: format!(
+            "{}; `squall list` tells what each does, and a path to a .toml file works too",
+            suggestion(name_or_file, shipped.iter().map(|found| found.name.as_str())).unwrap_or_default()
+        ),
+    })
+}
+
+/// The What / Why / Expect comment that opens a scenario, without its `#`.
+pub fn prose(text: &str) -> String {
+    let lines = text.lines().take_while(|line| line.starts_with('#'));
+    lines.map(|line| line.trim_start_matches('#').trim_start()).collect::<Vec<_>>().join("\n")
+}
+
+/// Title of a found scenario.
+///
+/// # Errors
+///
+/// [`ScenarioError`] when the file is not a scenario.
+pub fn title(found: &Found) -> Result<String, ScenarioError> {
+    Scenario::title(&found.file.display().to_string(), &found.text)
+}
+
+fn read(path: &Path) -> Result<Found, ScenarioError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ScenarioError::Unreadable {
+        file: path.display().to_string(),
+        source,
+        help: "`squall list` names the scenarios that come with squall",
+    })?;
+    let name = path.file_stem().map_or_else(|| "scenario".into(), |stem| stem.to_string_lossy().into_owned());
+    Ok(Found { name, file: path.to_path_buf(), text })
+}
