@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod exit;
 pub mod history;
+pub mod load;
 pub mod plan;
 pub mod progress;
 pub mod scenario;

@@ -53,7 +53,8 @@ impl Arrivals {
             let user = rng.random_range(0..load.users);
             let nth = rng.random_range(0..load.rooms_per_user.min(load.rooms));
             let room = plan.rooms_of(user).nth(nth as usize).unwrap_or(0);
-            let body_bytes = rng.random_range(load.body_min_bytes..=load.body_max_bytes.max(load.body_min_bytes));
+            let body_bytes =
+                rng.random_range(load.body_min_bytes..=load.body_max_bytes.max(load.body_min_bytes));
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 <= at < end_us")]
             list.push(Arrival { due_us: at as u64, user, room, body_bytes });
         }
@@ -64,8 +65,8 @@ impl Arrivals {
     /// without storing it.
     pub fn body(&self, message: u32) -> String {
         const WORDS: [&str; 16] = [
-            "rain", "wind", "squall", "front", "gust", "hail", "cloud", "storm", "calm", "tide", "swell", "fog",
-            "frost", "sleet", "thunder", "\u{2603}",
+            "rain", "wind", "squall", "front", "gust", "hail", "cloud", "storm", "calm", "tide", "swell",
+            "fog", "frost", "sleet", "thunder", "\u{2603}",
         ];
         let bytes = self.list.get(message as usize).map_or(0, |arrival| arrival.body_bytes) as usize;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed.rotate_left(17) ^ u64::from(message));

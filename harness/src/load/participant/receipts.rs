@@ -1,0 +1,97 @@
+//! What reaches a user's socket: messages, each compared with what the plan says was sent. This is the hot path: a message
+//! is parsed once for each member, so its strings are borrowed from the frame and nothing is allocated.
+
+use std::{borrow::Cow, sync::atomic::Ordering::Relaxed, time::Instant};
+
+use chat_protocol::{Position, events::Refusal};
+use serde::Deserialize;
+
+use super::Participant;
+use crate::{history::What, plan::Plan};
+
+/// `chat_protocol::events::Message`, borrowed.
+#[derive(Debug, Deserialize)]
+struct Receipt<'frame> {
+    position: Position,
+    #[serde(borrow)]
+    record: Record<'frame>,
+    #[serde(default)]
+    replayed: bool,
+}
+
+/// `chat_protocol::ChatRecord`, borrowed. A string with escapes becomes an owned one; none of ours has any.
+#[derive(Debug, Deserialize)]
+struct Record<'frame> {
+    #[serde(borrow)]
+    id: Cow<'frame, str>,
+    #[serde(borrow)]
+    room: Cow<'frame, str>,
+    #[serde(borrow)]
+    sender: Cow<'frame, str>,
+    #[serde(borrow)]
+    body: Cow<'frame, str>,
+}
+
+impl Participant {
+    /// A `message` event, as its JSON argument.
+    pub(super) fn on_message(&mut self, at: Instant, json: &str) {
+        match self.recognise(json) {
+            Ok((message, receipt)) => {
+                let user = self.user;
+                let Position { partition, offset } = receipt.position;
+                let what = What::Received { user, message, partition, offset, replayed: receipt.replayed };
+                self.world.recorder.record_at(at, what);
+                self.world.stats.received.fetch_add(1, Relaxed);
+            }
+            Err(detail) => self.unexplained(at, detail),
+        }
+    }
+
+    /// Finds the message of the plan that was received. Moves the room's resume position past whatever it is: the server
+    /// has delivered that position.
+    fn recognise<'frame>(&mut self, json: &'frame str) -> Result<(u32, Receipt<'frame>), String> {
+        let receipt: Receipt<'_> = serde_json::from_str(json)
+            .map_err(|error| format!("a message event of another shape: {error}"))?;
+        let record = &receipt.record;
+        let Some(room) = self.rooms.by_name(&record.room) else {
+            return Err(format!("message {} of room {}, where this user is not", record.id, record.room));
+        };
+        room.received(receipt.position);
+        let room = room.index;
+
+        let world = &self.world;
+        let planned = Plan::message_of(&record.id)
+            .and_then(|message| Some((message, *world.arrivals.list.get(message as usize)?)));
+        let Some((message, arrival)) = planned else {
+            return Err(format!("message {} in room {}: no such message is planned", record.id, record.room));
+        };
+        if arrival.room != room {
+            return Err(format!("message {} in room {}, sent to another", record.id, record.room));
+        }
+        if record.sender.strip_prefix("user-").and_then(|user| user.parse().ok()) != Some(arrival.user) {
+            return Err(format!("message {} with sender {}, sent by another", record.id, record.sender));
+        }
+        if !world.bodies.matches(&world.arrivals, message, &record.body) {
+            return Err(format!("message {} with another body ({} bytes)", record.id, record.body.len()));
+        }
+        Ok((message, receipt))
+    }
+
+    /// Any other event. An `error` says why the server is about to disconnect us: kept for that moment.
+    pub(super) fn on_event(&mut self, name: &str, json: &str) {
+        if name == chat_protocol::events::ERROR {
+            let reason = serde_json::from_str::<(&str, Refusal)>(json).map_or_else(
+                |_| json.to_owned(),
+                |(_, refusal)| format!("{:?}: {}", refusal.code, refusal.message),
+            );
+            self.announced = Some(reason);
+        }
+        // Presence and typing are no part of any ledger.
+    }
+
+    /// Something no plan explains.
+    pub(super) fn unexplained(&mut self, at: Instant, detail: String) {
+        self.world.recorder.record_at(at, What::Unexplained { user: self.user, detail });
+        self.world.stats.unexplained.fetch_add(1, Relaxed);
+    }
+}
