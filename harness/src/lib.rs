@@ -1,10 +1,12 @@
 //! Squall: drives load at a chat cluster, breaks it on a seeded timeline, and judges what its users lost.
 
+pub mod checkers;
 pub mod clock;
 pub mod exit;
 pub mod history;
 pub mod load;
 pub mod plan;
 pub mod progress;
+pub mod report;
 pub mod scenario;
 pub mod wait;

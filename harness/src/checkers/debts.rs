@@ -1,0 +1,236 @@
+//! What each member of a room is owed, worked out from joins, leaves and sessions alone.
+//!
+//! A debt begins at the offset of a `Joined` and runs, across disconnects, for as long as the user resumes. It ends
+//! - never, for a user who is in a session when the ledgers have come to rest;
+//! - when the user leaves, or goes and does not come back, or comes back and joins afresh. What was in flight just then
+//!   cannot be told from what was never sent, so such a debt is only held to what order already proves: every message
+//!   below the highest offset the user did receive.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    history::{
+        History, Phase,
+        index::{UserDid, UserStep},
+    },
+    plan::{Arrivals, Plan},
+};
+
+/// Every message of a room from one offset to another, owed to one user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Debt {
+    /// To whom.
+    pub user: u32,
+    /// Partition of the room.
+    pub partition: i32,
+    /// First offset owed.
+    pub from: i64,
+    /// Last offset owed.
+    pub through: i64,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How a debt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It did not: the user was there when the ledgers came to rest.
+    Stands,
+    /// The user left the room.
+    Left,
+    /// The user's session ended, and they never came back to the room.
+    Gone,
+    /// The user came back, and joined afresh from this offset instead of resuming.
+    FreshJoin {
+        /// First offset owed anew.
+        at: i64,
+    },
+}
+
+/// What a debt says about a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owing {
+    /// Nothing: before the join, another partition, after leaving.
+    Nothing,
+    /// The user was away for good: no promise.
+    Gone,
+    /// The user was away and joined afresh: no promise.
+    FreshJoin,
+    /// It must have been received.
+    Owed,
+}
+
+impl Debt {
+    /// Whether the message at a position is owed.
+    pub fn at(&self, partition: i32, offset: i64) -> Owing {
+        if partition != self.partition || offset < self.from {
+            return Owing::Nothing;
+        }
+        match self.end {
+            _ if offset <= self.through => Owing::Owed,
+            End::Gone => Owing::Gone,
+            End::FreshJoin { at } if offset < at => Owing::FreshJoin,
+            _ => Owing::Nothing,
+        }
+    }
+}
+
+/// All debts of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Debts {
+    /// By room; within a room, the debts of one user lie side by side.
+    rooms: BTreeMap<u32, Vec<Debt>>,
+    /// Users and rooms that were joined afresh after an earlier session.
+    pub fresh_joins: u64,
+    /// Users and rooms whose session ended for good before the ledgers came to rest.
+    pub gone: u64,
+}
+
+/// A debt that is still running while a user's steps are read.
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    debt: Debt,
+    /// Since when the user has had no session.
+    away_since_us: Option<u64>,
+}
+
+impl Debts {
+    /// Works the debts out.
+    pub fn of(plan: &Plan, arrivals: &Arrivals, history: &History) -> Self {
+        let mut debts = Self::default();
+        // Sessions are closed when the run is taken down; that is nobody's going away.
+        let at_rest_us = history.phase(Phase::Settled).unwrap_or(u64::MAX);
+        for user in 0..history.users().max(plan.load.users.min(history.users())) {
+            debts.add_user(user, history, arrivals, at_rest_us);
+        }
+        debts
+    }
+
+    /// What the members of a room are owed.
+    pub fn of_room(&self, room: u32) -> &[Debt] {
+        self.rooms.get(&room).map_or(&[], Vec::as_slice)
+    }
+
+    fn add_user(&mut self, user: u32, history: &History, arrivals: &Arrivals, at_rest_us: u64) {
+        let mut running: BTreeMap<u32, Running> = BTreeMap::new();
+        // Ended debts with the time they ended at.
+        let mut ended: Vec<(u32, u64, Debt)> = Vec::new();
+        for UserStep { at_us, what, .. } in history.steps_of(user) {
+            match *what {
+                UserDid::Disconnected { .. } if *at_us < at_rest_us => {
+                    for room in running.values_mut() {
+                        room.away_since_us.get_or_insert(*at_us);
+                    }
+                }
+                UserDid::Joined { room, partition, offset, resumed } => {
+                    let fresh = Debt { user, partition, from: offset, through: i64::MAX, end: End::Stands };
+                    match running.get_mut(&room) {
+                        Some(before) if resumed || before.away_since_us.is_none() => before.away_since_us = None,
+                        Some(before) => {
+                            self.fresh_joins += 1;
+                            let since_us = before.away_since_us.unwrap_or(*at_us);
+                            ended.push((room, since_us, Debt { end: End::FreshJoin { at: offset }, ..before.debt }));
+                            *before = Running { debt: fresh, away_since_us: None };
+                        }
+                        None => _ = running.insert(room, Running { debt: fresh, away_since_us: None }),
+                    }
+                }
+                UserDid::Left { room } => {
+                    if let Some(before) = running.remove(&room) {
+                        ended.push((room, *at_us, Debt { end: End::Left, ..before.debt }));
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (room, last) in running {
+            match last.away_since_us {
+                None => self.rooms.entry(room).or_default().push(last.debt),
+                Some(since_us) => {
+                    self.gone += 1;
+                    ended.push((room, since_us, Debt { end: End::Gone, ..last.debt }));
+                }
+            }
+        }
+        if ended.is_empty() {
+            return;
+        }
+        for (_, _, debt) in &mut ended {
+            debt.through = debt.from - 1;
+        }
+        for receipt in history.received_by(user) {
+            let room = arrivals.list.get(receipt.message as usize).map(|arrival| arrival.room);
+            for (of_room, ended_us, debt) in &mut ended {
+                if room == Some(*of_room) && receipt.partition == debt.partition && receipt.at_us <= *ended_us {
+                    debt.through = debt.through.max(receipt.offset);
+                }
+            }
+        }
+        for (room, _, debt) in ended {
+            // Debts of one user must lie side by side: this user's are the last of every room so far.
+            self.rooms.entry(room).or_default().push(debt);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        checkers::fixture::{Run, at},
+        history::What,
+    };
+
+    const JOIN: fn(i64, bool) -> What =
+        |offset, resumed| What::Joined { user: 0, room: 0, partition: 0, offset, resumed };
+
+    fn debts(steps: Vec<What>) -> Debts {
+        let run = Run::clean(4);
+        let mut events = vec![at(0, What::Phase(Phase::Load)), at(1_000, What::Phase(Phase::Settled))];
+        events.extend((10_u64..).zip(steps).map(|(at_us, what)| at(at_us, what)));
+        Debts::of(&run.plan, &run.arrivals, &History::from_events(&run.plan, events))
+    }
+
+    fn away() -> What {
+        What::Disconnected { user: 0, node: 0, why: "reset".into() }
+    }
+
+    fn got(message: u32) -> What {
+        What::Received { user: 0, message, partition: 0, offset: i64::from(message), replayed: false }
+    }
+
+    #[test]
+    fn a_debt_runs_on_across_a_resume() {
+        let debts = debts(vec![JOIN(2, false), away(), JOIN(3, true)]);
+        assert_eq!(debts.of_room(0).len(), 1);
+        let debt = debts.of_room(0)[0];
+        assert_eq!((debt.from, debt.through, debt.end), (2, i64::MAX, End::Stands));
+        assert_eq!(debt.at(0, 1), Owing::Nothing);
+        assert_eq!(debt.at(1, 9), Owing::Nothing);
+        assert_eq!(debt.at(0, 9), Owing::Owed);
+    }
+
+    #[test]
+    fn who_never_came_back_is_owed_what_lies_below_their_last_receipt() {
+        let debts = debts(vec![JOIN(0, false), got(2), away()]);
+        let debt = debts.of_room(0)[0];
+        assert_eq!(debts.gone, 1);
+        assert_eq!([debt.at(0, 1), debt.at(0, 2), debt.at(0, 3)], [Owing::Owed, Owing::Owed, Owing::Gone]);
+    }
+
+    #[test]
+    fn a_fresh_join_leaves_a_hole_that_nobody_promised() {
+        let debts = debts(vec![JOIN(0, false), got(0), away(), JOIN(3, false)]);
+        let [old, new] = debts.of_room(0) else { panic!("two debts") };
+        assert_eq!(debts.fresh_joins, 1);
+        let owing = |offset| old.at(0, offset).max(new.at(0, offset));
+        assert_eq!([owing(0), owing(1), owing(3)], [Owing::Owed, Owing::FreshJoin, Owing::Owed].map(|o| o));
+    }
+
+    #[test]
+    fn who_left_is_owed_nothing_more() {
+        let debts = debts(vec![JOIN(0, false), got(1), What::Left { user: 0, room: 0 }]);
+        let debt = debts.of_room(0)[0];
+        assert_eq!([debt.at(0, 0), debt.at(0, 2)], [Owing::Owed, Owing::Nothing]);
+    }
+}

@@ -1,0 +1,237 @@
+//! **Claim: what was acked is seen.** Every acked message is received by every member of its room to whom it is owed,
+//! live or by catch-up.
+//!
+//! - *Owed*: the position in its ack lies in a member's debt ([`super::debts`]): at or after the offset of the member's
+//!   join, until they leave. A member who was away and resumed is owed what was said meanwhile. One who never came back
+//!   is owed only what lies below their last receipt; what came after is *gone*, and if that is more than one delivery
+//!   in a hundred the claim is `unknown`: too few were watching.
+//! - *Lost*: owed, and not received by the time the ledgers came to rest.
+//! - *Recovered*: received by catch-up (`replayed`).
+//! - *Unexpected*: received, although its sender was told that it is nowhere (refused, or it never left); or received
+//!   with a position at which Kafka does not hold it.
+//! - *Missed by a fresh join*: said between a member's last session and a join that did not resume. Nobody promised it.
+//! - *Unpromised*: in Kafka without an ack, and not received by somebody. Counted only: the sender was told nothing.
+//!
+//! **Evidence**: acks and receipts as recorded by the load at both ends, by one clock. In a history with holes a missing
+//! receipt is `unknown`.
+//!
+//! **Cannot see**: whether a person's screen showed it. Repeated deliveries are counted here, judged by
+//! [`super::exactly_once`].
+//!
+//! **Cost**: one step for each receipt and each delivery owed.
+
+use crate::{
+    checkers::{Case, Checker, Finding, debts::Owing, story},
+    history::{Fate, index::Receipt},
+};
+
+/// More than one delivery in this many given up with their reader makes the claim `unknown`.
+const GONE_ONE_IN: u64 = 100;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Delivery;
+
+/// What was found, in numbers.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    acked: u64,
+    owed: u64,
+    lost: u64,
+    messages_lost: u64,
+    duplicated: u64,
+    recovered: u64,
+    unexpected: u64,
+    gone: u64,
+    fresh_join: u64,
+    unpromised: u64,
+}
+
+impl Checker for Delivery {
+    fn name(&self) -> &'static str {
+        "delivery"
+    }
+
+    fn claim(&self) -> &'static str {
+        "every acked message is received by every member of its room who stayed or came back"
+    }
+
+    fn judge(&self, case: &Case<'_>, finding: &mut Finding) {
+        let whole = match case.incomplete() {
+            Some(why) => {
+                finding.unknown(|| why);
+                false
+            }
+            None => true,
+        };
+        let mut tally = Tally::default();
+        let mut seen = Seen { last: vec![u32::MAX; case.history.users() as usize] };
+        for message in 0..case.history.messages() {
+            judge_message(case, message, whole, &mut seen, &mut tally, finding);
+        }
+        if tally.owed == 0 {
+            finding.unknown(|| "nothing was owed to anybody: there is nothing the claim is about".to_owned());
+        }
+        if tally.gone > 0 && tally.gone > tally.owed / GONE_ONE_IN {
+            finding.unknown(|| {
+                format!("{} deliveries have no reader: {} memberships never came back", tally.gone, case.debts.gone)
+            });
+        }
+        if tally.fresh_join > 0 {
+            finding.note(|| {
+                format!(
+                    "{} deliveries fell between a session and a fresh join ({} joins): not promised, yet missed",
+                    tally.fresh_join, case.debts.fresh_joins
+                )
+            });
+        }
+        for (name, number) in [
+            ("acked", tally.acked),
+            ("owed", tally.owed),
+            ("lost", tally.lost),
+            ("messages_lost", tally.messages_lost),
+            ("duplicated", tally.duplicated),
+            ("recovered", tally.recovered),
+            ("unexpected", tally.unexpected),
+            ("gone", tally.gone),
+            ("missed_by_fresh_join", tally.fresh_join),
+            ("unpromised", tally.unpromised),
+        ] {
+            finding.count(name, number);
+        }
+        finding.summary = format!(
+            "{} deliveries owed; {} lost ({} messages), {} recovered by catch-up, {} unexpected",
+            tally.owed, tally.lost, tally.messages_lost, tally.recovered, tally.unexpected
+        );
+    }
+}
+
+/// Who received the message that is being looked at, without a set to fill and clear for each.
+struct Seen {
+    last: Vec<u32>,
+}
+
+impl Seen {
+    /// Notes a receipt; false when the user had the message already.
+    fn add(&mut self, receipt: &Receipt) -> bool {
+        let last = &mut self.last[receipt.user as usize];
+        std::mem::replace(last, receipt.message) != receipt.message
+    }
+
+    fn by(&self, user: u32, message: u32) -> bool {
+        self.last.get(user as usize) == Some(&message)
+    }
+}
+
+fn judge_message(
+    case: &Case<'_>,
+    message: u32,
+    whole: bool,
+    seen: &mut Seen,
+    tally: &mut Tally,
+    finding: &mut Finding,
+) {
+    let history = case.history;
+    let life = history.life(message);
+    let position = life.acked_at();
+    for receipt in history.receipts_of(message) {
+        if !seen.add(receipt) {
+            tally.duplicated += 1;
+            continue;
+        }
+        tally.recovered += u64::from(receipt.replayed);
+        let nowhere = matches!(life.fate(), Fate::Refused(_) | Fate::NotSent);
+        let here = (receipt.partition, receipt.offset);
+        let misplaced = position.is_some_and(|acked| acked != here)
+            && !history.in_kafka(message).any(|entry| (entry.partition, entry.offset) == here);
+        if nowhere || misplaced {
+            tally.unexpected += 1;
+            finding.violated_by(message, || {
+                let user = case.plan.user_name(receipt.user);
+                format!("{user} received it at {}/{}: {}", here.0, here.1, story::line(case, message))
+            });
+        }
+    }
+
+    let Some(room) = case.arrival(message).map(|arrival| arrival.room) else { return };
+    let logged = history.in_kafka(message).next().map(|entry| (entry.partition, entry.offset));
+    let Some((partition, offset)) = position.or(logged) else { return };
+    tally.acked += u64::from(position.is_some());
+    let mut lost = 0;
+    for debts in case.debts.of_room(room).chunk_by(|a, b| a.user == b.user) {
+        let user = debts[0].user;
+        let owing = debts.iter().map(|debt| debt.at(partition, offset)).max().unwrap_or(Owing::Nothing);
+        let received = seen.by(user, message);
+        match (owing, position) {
+            (Owing::Owed, Some(_)) => {
+                tally.owed += 1;
+                if !received {
+                    lost += 1;
+                }
+            }
+            (Owing::Owed, None) if !received => tally.unpromised += 1,
+            (Owing::Gone, Some(_)) if !received => tally.gone += 1,
+            (Owing::FreshJoin, Some(_)) if !received => tally.fresh_join += 1,
+            _ => {}
+        }
+    }
+    if lost > 0 {
+        tally.lost += lost;
+        tally.messages_lost += 1;
+        finding.absent(whole, message, || format!("not seen by {lost}: {}", story::line(case, message)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Delivery;
+    use crate::{
+        checkers::{Verdict, fixture::Run},
+        history::{Phase, What, Why},
+    };
+
+    #[test]
+    fn every_way_to_be_wrong() {
+        use Verdict::{Holds, Unknown, Violated};
+        let run = || Run::clean(6);
+        let receipt = |m: &What| matches!(m, What::Received { user: 1, message: 3, .. });
+        let acked = |m: &What| matches!(m, What::Acked { message: 3, .. });
+        let left_open = What::Indeterminate { message: 3, why: Why::Timeout };
+        let refused = What::Refused { message: 3, code: chat_protocol::events::Code::Busy };
+        let replay = What::Received { user: 1, message: 3, partition: 0, offset: 3, replayed: true };
+        let elsewhere = What::Received { user: 1, message: 3, partition: 0, offset: 77, replayed: false };
+        let late_ack = What::Acked { message: 3, partition: 0, offset: 3 };
+        for (name, run, expected) in [
+            ("clean", run(), Holds),
+            ("lost", run().without(receipt), Violated),
+            ("recovered", run().replaced(receipt, replay), Holds),
+            ("no ack, not seen", run().replaced(acked, left_open.clone()).without(receipt), Holds),
+            (
+                "late ack, not seen",
+                run().replaced(acked, left_open).with(late_ack).without(receipt),
+                Violated,
+            ),
+            ("refused, seen", run().replaced(acked, refused), Violated),
+            ("at another position", run().replaced(receipt, elsewhere), Violated),
+            ("lost, not settled", run().without(receipt).without(|m| matches!(m, What::Phase(Phase::Settled))), Unknown),
+            ("nobody joined", run().without(|m| matches!(m, What::Joined { .. })), Unknown),
+        ] {
+            let finding = run.judged(&Delivery);
+            assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_few_watched_to_the_end_is_unknown() {
+        let gone = |m: &What| matches!(m, What::Disconnected { user: 1, .. });
+        let early = What::Disconnected { user: 1, node: 1, why: "reset".into() };
+        let run = Run::clean(6)
+            .without(gone)
+            .without(|m| matches!(m, What::Received { user: 1, message: 2.., .. }))
+            .inserted_before(|m| matches!(m, What::Sent { message: 4 }), early);
+        let finding = run.judged(&Delivery);
+        assert_eq!(finding.verdict, Verdict::Unknown, "{finding:#?}");
+        assert_eq!(finding.counts["lost"], 0);
+        assert_eq!(finding.counts["gone"], 4);
+    }
+}

@@ -1,0 +1,91 @@
+//! **Claim: no process ends or panics by itself.** A chat node or a writer only ends when a fault or the end of the run
+//! ends it.
+//!
+//! **Evidence**: exits as seen by the parent process, and the contractual `panicked` line of the log. An exit by
+//! SIGKILL that the harness did not send may be the kernel short of memory: it is named in the detail and still a
+//! violation, as users felt it.
+//!
+//! **Cannot see** a task inside a process that died quietly; what it did not do shows elsewhere.
+//!
+//! **Cost**: linear in steps of processes.
+
+use crate::{
+    checkers::{Case, Checker, Finding},
+    history::{Lifecycle, index::ProcessDid},
+};
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Survival;
+
+impl Checker for Survival {
+    fn name(&self) -> &'static str {
+        "survival"
+    }
+
+    fn claim(&self) -> &'static str {
+        "no node or writer ends or panics by itself"
+    }
+
+    fn judge(&self, case: &Case<'_>, finding: &mut Finding) {
+        let (mut starts, mut deaths, mut panics) = (0_u64, 0_u64, 0_u64);
+        for step in case.history.process_steps() {
+            let name = case.history.process_name(step.process);
+            match &step.what {
+                ProcessDid::Started { .. } => starts += 1,
+                ProcessDid::Exited { status, asked: false } => {
+                    deaths += 1;
+                    finding.violated(|| {
+                        let memory = if status.contains("9") && status.contains("signal") {
+                            " (not sent by squall: short of memory?)"
+                        } else {
+                            ""
+                        };
+                        format!("{name} died by itself at {}: {status}{memory}", case.at(step.at_us))
+                    });
+                }
+                ProcessDid::Said(Lifecycle::Panicked { message }) => {
+                    panics += 1;
+                    finding.violated(|| format!("{name} panicked at {}: {message}", case.at(step.at_us)));
+                }
+                _ => {}
+            }
+        }
+        if starts == 0 {
+            finding.unknown(|| "no process was seen to start".to_owned());
+        }
+        if let Some(doubt) = case.history.doubts().first() {
+            finding.unknown(|| doubt.clone());
+        }
+        finding.count("starts", starts);
+        finding.count("died_by_itself", deaths);
+        finding.count("panics", panics);
+        finding.summary = format!("{starts} starts, {deaths} deaths that nobody asked for, {panics} panics");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Survival;
+    use crate::{
+        checkers::{Verdict, fixture::Run},
+        history::{Lifecycle, What},
+    };
+
+    #[test]
+    fn every_way_to_be_wrong() {
+        use Verdict::{Holds, Unknown, Violated};
+        let exited = |asked| What::Exited { process: "node-1".into(), status: "signal: 9".into(), asked };
+        let event = Lifecycle::Panicked { message: "index out of bounds".into() };
+        for (name, run, expected) in [
+            ("clean", Run::clean(6), Holds),
+            ("killed by a fault", Run::clean(6).with(exited(true)), Holds),
+            ("died by itself", Run::clean(6).with(exited(false)), Violated),
+            ("panicked", Run::clean(6).with(What::Lifecycle { process: "node-1".into(), event }), Violated),
+            ("never started", Run::clean(6).without(|m| matches!(m, What::Started { .. })), Unknown),
+        ] {
+            let finding = run.judged(&Survival);
+            assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
+        }
+    }
+}

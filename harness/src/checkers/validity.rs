@@ -1,0 +1,235 @@
+//! **Claims: the run tested what it set out to test** ([`Validity`]), **and every fault bit** ([`FaultsBit`]). They are
+//! never violated: a run that tested nothing is `unknown`, however green the rest.
+//!
+//! [`Validity`]:
+//! - every phase was reached, and the history is whole;
+//! - something was acked, and something received;
+//! - outside fault windows, at least [`OFFERED_OF_HUNDRED`] of a hundred messages of the schedule left. Inside them users
+//!   may have no session, which is the cluster's doing and counted elsewhere;
+//! - outside fault windows, sends left on time: the p99 of (sent - due) is below [`LATENESS_MAX_US`]. A later generator
+//!   measures itself.
+//!
+//! [`FaultsBit`]: every planned fault was proved by an independent probe and shown healed; none failed.
+//!
+//! **Cost**: linear in messages.
+
+use crate::{
+    checkers::{Case, Checker, Finding, latency::millis},
+    history::Phase,
+};
+
+/// Messages of every hundred due outside faults that must leave: fewer, and the offered rate is not what the plan says.
+pub const OFFERED_OF_HUNDRED: u64 = 95;
+/// p99 of the generator's lateness that is still noise against the latencies it measures.
+pub const LATENESS_MAX_US: u64 = 50_000;
+
+const PHASES: [Phase; 8] = [
+    Phase::Environment,
+    Phase::Cluster,
+    Phase::Gather,
+    Phase::Load,
+    Phase::LoadEnded,
+    Phase::Healed,
+    Phase::Settled,
+    Phase::Read,
+];
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Validity;
+
+impl Checker for Validity {
+    fn name(&self) -> &'static str {
+        "validity"
+    }
+
+    fn claim(&self) -> &'static str {
+        "the run tested what it set out to test, and the generator kept its schedule"
+    }
+
+    fn judge(&self, case: &Case<'_>, finding: &mut Finding) {
+        let history = case.history;
+        for phase in PHASES {
+            if history.phase(phase).is_none() {
+                finding.unknown(|| format!("the run never reached the phase {phase:?}"));
+            }
+        }
+        for doubt in history.doubts() {
+            finding.unknown(|| doubt.clone());
+        }
+        let acked = case.acked();
+        if acked == 0 {
+            finding.unknown(|| "nothing was acked".to_owned());
+        }
+        if history.receipts().is_empty() {
+            finding.unknown(|| "nothing was received".to_owned());
+        }
+
+        let offered = Offered::of(case);
+        if offered.due > 0 && offered.left * 100 < offered.due * OFFERED_OF_HUNDRED {
+            finding.unknown(|| format!("outside faults, only {} of {} messages due were sent", offered.left, offered.due));
+        }
+        if offered.lateness_p99_us >= LATENESS_MAX_US {
+            finding.unknown(|| {
+                format!("the generator was late: p99 {} outside faults", millis(offered.lateness_p99_us))
+            });
+        }
+        finding.count("acked", acked);
+        finding.count("due_outside_faults", offered.due);
+        finding.count("sent_outside_faults", offered.left);
+        finding.count("not_sent", offered.not_sent);
+        finding.count("lateness_p99_us", offered.lateness_p99_us);
+        finding.summary = format!(
+            "outside faults {} of {} messages due were sent, p99 {} late; {} more had no session",
+            offered.left,
+            offered.due,
+            millis(offered.lateness_p99_us),
+            offered.not_sent
+        );
+    }
+}
+
+/// What the generator made of the schedule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Offered {
+    /// Messages due outside faults.
+    pub due: u64,
+    /// Of these, how many were sent.
+    pub left: u64,
+    /// Messages of the whole schedule whose user had no session.
+    pub not_sent: u64,
+    /// p99 of their lateness.
+    pub lateness_p99_us: u64,
+    /// Worst lateness outside faults.
+    pub lateness_max_us: u64,
+}
+
+impl Offered {
+    /// Counts.
+    pub fn of(case: &Case<'_>) -> Self {
+        let mut offered = Self::default();
+        let mut lateness: Vec<u64> = Vec::new();
+        for message in 0..case.messages() {
+            let Some(due_us) = case.due_us(message) else { continue };
+            let life = case.history.life(message);
+            offered.not_sent += u64::from(life.fate() == crate::history::Fate::NotSent);
+            if case.disturbed(due_us, due_us) {
+                continue;
+            }
+            offered.due += 1;
+            if let Some(sent_us) = life.sent_us() {
+                offered.left += 1;
+                lateness.push(sent_us.saturating_sub(due_us));
+            }
+        }
+        if !lateness.is_empty() {
+            let index = (lateness.len() - 1) * 99 / 100;
+            offered.lateness_p99_us = *lateness.select_nth_unstable(index).1;
+            offered.lateness_max_us = lateness.iter().copied().max().unwrap_or(0);
+        }
+        offered
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct FaultsBit;
+
+impl Checker for FaultsBit {
+    fn name(&self) -> &'static str {
+        "faults"
+    }
+
+    fn claim(&self) -> &'static str {
+        "every planned fault is proved to have been in force, and to be gone"
+    }
+
+    fn judge(&self, case: &Case<'_>, finding: &mut Finding) {
+        if case.windows.is_empty() {
+            finding.not_applicable("no fault was planned");
+            return;
+        }
+        let (mut proved, mut healed) = (0_u64, 0_u64);
+        for window in &case.windows {
+            proved += u64::from(window.proved.is_some());
+            healed += u64::from(window.healed.is_some());
+            let name = &window.name;
+            if let Some(trouble) = &window.trouble {
+                finding.unknown(|| format!("{name}: {trouble}"));
+            } else if window.asked_us.is_none() {
+                finding.unknown(|| format!("{name}: never begun"));
+            } else if window.proved.is_none() {
+                finding.unknown(|| format!("{name}: no probe showed it in force"));
+            } else if window.healed.is_none() {
+                finding.unknown(|| format!("{name}: no probe showed it gone"));
+            }
+        }
+        finding.count("planned", case.windows.len() as u64);
+        finding.count("proved", proved);
+        finding.count("healed", healed);
+        finding.summary = format!("{} planned, {proved} proved, {healed} shown healed", case.windows.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FaultsBit, Validity};
+    use crate::{
+        checkers::{Verdict, fixture::Run},
+        history::{FaultStep, Phase, What},
+    };
+
+    #[test]
+    fn every_way_to_have_tested_nothing() {
+        use Verdict::{Holds, Unknown};
+        let run = || Run::clean(100);
+        let late = |lateness_us: u64| {
+            run().mapped_at(|at_us, what| match what {
+                What::Sent { .. } => (at_us + lateness_us, what),
+                _ => (at_us, what),
+            })
+        };
+        let unsent = |below: u32| {
+            run().mapped(|what| match what {
+                What::Sent { message } if message < below => What::NotSent { message },
+                other => other,
+            })
+        };
+        for (name, run, expected) in [
+            ("clean", run(), Holds),
+            ("nothing acked", run().without(|m| matches!(m, What::Acked { .. })), Unknown),
+            ("nothing received", run().without(|m| matches!(m, What::Received { .. })), Unknown),
+            ("a phase is missing", run().without(|m| matches!(m, What::Phase(Phase::LoadEnded))), Unknown),
+            ("a little late", late(20_000), Holds),
+            ("too late", late(60_000), Unknown),
+            ("a few not sent", unsent(4), Holds),
+            ("many not sent", unsent(10), Unknown),
+        ] {
+            let finding = run.judged(&Validity);
+            assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
+        }
+        let run = run();
+        let history = run.history().with_doubt("7 events did not fit");
+        let finding = crate::checkers::check_with(&[&Validity], &run.case(&history));
+        assert_eq!(finding.verdict, Unknown);
+    }
+
+    #[test]
+    fn every_way_for_a_fault_not_to_count() {
+        use Verdict::{Holds, Unknown};
+        let run = || Run::clean(200).with_postgres_outage(5_000, 8_000);
+        let step = |step: fn(&FaultStep) -> bool| move |m: &What| matches!(m, What::Fault { step: s, .. } if step(s));
+        let failed = What::Fault { fault: 0, step: FaultStep::HealFailed { error: "refused".into() } };
+        for (name, run, expected) in [
+            ("no fault", Run::clean(40), Holds),
+            ("clean", run(), Holds),
+            ("never begun", run().without(step(|_| true)), Unknown),
+            ("not proved", run().without(step(|s| matches!(s, FaultStep::Proved { .. }))), Unknown),
+            ("not healed", run().without(step(|s| matches!(s, FaultStep::Healed { .. }))), Unknown),
+            ("failed", run().with(failed), Unknown),
+        ] {
+            let finding = run.judged(&FaultsBit);
+            assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Fault windows: when each planned fault was asked for, proved, and healed, and when users were back to normal.
+
+use crate::{
+    history::{FaultStep, History},
+    plan::{FaultKind, LinkName, Plan, PlannedFault, ProcessName, Service, Toxic},
+};
+
+/// One planned fault as it went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Window {
+    /// Index into `plan.faults`.
+    pub fault: usize,
+    /// What broke, for people.
+    pub name: String,
+    /// When injection began.
+    pub asked_us: Option<u64>,
+    /// When the injector said it was done.
+    pub injected_us: Option<u64>,
+    /// When an independent probe showed it, and what it saw.
+    pub proved: Option<(u64, String)>,
+    /// When healing began.
+    pub heal_asked_us: Option<u64>,
+    /// When a probe showed it gone, and what it saw.
+    pub healed: Option<(u64, String)>,
+    /// The first thing that went wrong with the fault itself.
+    pub trouble: Option<String>,
+}
+
+impl Window {
+    /// Reads one fault's steps.
+    pub fn of(history: &History, fault: usize, planned: &PlannedFault) -> Self {
+        let mut window = Self {
+            fault,
+            name: describe(&planned.fault),
+            asked_us: None,
+            injected_us: None,
+            proved: None,
+            heal_asked_us: None,
+            healed: None,
+            trouble: None,
+        };
+        for (at_us, step) in history.fault(fault) {
+            let at_us = *at_us;
+            match step {
+                FaultStep::Asked => _ = window.asked_us.get_or_insert(at_us),
+                FaultStep::Injected => _ = window.injected_us.get_or_insert(at_us),
+                FaultStep::Proved { evidence } => {
+                    window.proved.get_or_insert_with(|| (at_us, evidence.clone()));
+                }
+                FaultStep::HealAsked => _ = window.heal_asked_us.get_or_insert(at_us),
+                FaultStep::Healed { evidence } => {
+                    window.healed.get_or_insert_with(|| (at_us, evidence.clone()));
+                }
+                FaultStep::Unproved { evidence } => {
+                    window.trouble.get_or_insert_with(|| format!("not shown to be in force: {evidence}"));
+                }
+                FaultStep::Failed { error } => {
+                    window.trouble.get_or_insert_with(|| format!("could not be injected: {error}"));
+                }
+                FaultStep::HealFailed { error } => {
+                    window.trouble.get_or_insert_with(|| format!("could not be healed: {error}"));
+                }
+            }
+        }
+        window
+    }
+
+    /// When users may first have felt it.
+    pub fn began_us(&self) -> Option<u64> {
+        self.asked_us.or(self.injected_us).or(self.proved.as_ref().map(|(at_us, _)| *at_us))
+    }
+
+    /// When it was over: shown healed, or never.
+    pub fn ended_us(&self) -> Option<u64> {
+        self.healed.as_ref().map(|(at_us, _)| *at_us)
+    }
+
+    /// The time in which it is proved to have been in force.
+    pub fn in_force(&self) -> Option<(u64, u64)> {
+        let from = self.proved.as_ref()?.0;
+        let to = self.heal_asked_us.or(self.ended_us())?;
+        (from < to).then_some((from, to))
+    }
+}
+
+/// The windows of all planned faults.
+pub fn windows(plan: &Plan, history: &History) -> Vec<Window> {
+    plan.faults.iter().enumerate().map(|(fault, planned)| Window::of(history, fault, planned)).collect()
+}
+
+/// Writers that cannot reach PostgreSQL at all while this fault is in force.
+///
+/// A black hole in one direction is enough: a query nobody answers is as good as none.
+pub fn writers_cut_off(plan: &Plan, fault: &FaultKind) -> Vec<ProcessName> {
+    let all = (1..=plan.cluster.writers).map(ProcessName::Writer);
+    let cut = |links: &[LinkName]| -> Vec<ProcessName> {
+        let links = links.iter().filter(|link| link.service == Service::Postgres).map(|link| link.process);
+        links.filter(|process| matches!(process, ProcessName::Writer(_))).collect()
+    };
+    match fault {
+        FaultKind::ServiceStop { service: Service::Postgres }
+        | FaultKind::ServiceKill { service: Service::Postgres }
+        | FaultKind::ServicePause { service: Service::Postgres } => all.collect(),
+        FaultKind::LinkDown { links } => cut(links),
+        FaultKind::LinkToxic { links, toxic: Toxic::BlackHole, .. } => cut(links),
+        _ => Vec::new(),
+    }
+}
+
+/// What breaks, for people.
+pub fn describe(fault: &FaultKind) -> String {
+    let links = |links: &[LinkName]| listed(links.iter().map(ToString::to_string));
+    let processes = |names: &[ProcessName]| listed(names.iter().map(ToString::to_string));
+    match fault {
+        FaultKind::ServiceStop { service } => format!("{service} stopped"),
+        FaultKind::ServiceKill { service } => format!("{service} killed"),
+        FaultKind::ServicePause { service } => format!("{service} frozen"),
+        FaultKind::LinkDown { links: which } => format!("{} down", links(which)),
+        FaultKind::LinkToxic { links: which, toxic, .. } => format!("{} on {}", toxic_name(toxic), links(which)),
+        FaultKind::ProcessKill { processes: which } => format!("{} killed", processes(which)),
+        FaultKind::ProcessTerminate { processes: which } => format!("{} terminated", processes(which)),
+        FaultKind::ProcessPause { processes: which } => format!("{} frozen", processes(which)),
+        FaultKind::RedisClientKill => "redis closes subscriptions".to_owned(),
+        FaultKind::PostgresTerminate => "postgres ends sessions".to_owned(),
+        FaultKind::PostgresReadOnly => "postgres read-only".to_owned(),
+        FaultKind::PostgresLock => "messages table locked".to_owned(),
+    }
+}
+
+fn toxic_name(toxic: &Toxic) -> String {
+    match toxic {
+        Toxic::Latency { latency_ms, jitter_ms } => format!("{latency_ms}±{jitter_ms} ms latency"),
+        Toxic::Bandwidth { kbytes_per_s } => format!("{kbytes_per_s} kB/s"),
+        Toxic::Slicer { average_bytes, .. } => format!("slices of {average_bytes} B"),
+        Toxic::BlackHole => "black hole".to_owned(),
+        Toxic::Reset { after_ms } => format!("reset after {after_ms} ms"),
+        Toxic::LimitData { bytes } => format!("cut after {bytes} B"),
+        Toxic::SlowClose { delay_ms } => format!("close takes {delay_ms} ms"),
+    }
+}
+
+fn listed(names: impl Iterator<Item = String>) -> String {
+    let names: Vec<String> = names.collect();
+    match names.as_slice() {
+        [] => "nothing".to_owned(),
+        [first, second] => format!("{first} and {second}"),
+        [one] => one.clone(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+    }
+}

@@ -1,0 +1,223 @@
+//! The one pass that turns events into the columns of [`History`].
+
+use crate::{
+    history::{
+        event::{Event, What},
+        file::Cut,
+        groups::Groups,
+        index::{
+            Entry, Fate, GeneratorSecond, History, LedgerState, Life, ProcessDid, ProcessStep, Receipt, Sample, UserDid,
+            UserStep,
+        },
+    },
+    plan::Plan,
+};
+
+/// Highest message or user number that is believed. A number beyond it is no load's doing, and would be an allocation of
+/// gigabytes; it becomes a doubt instead.
+const NUMBER_MAX: u32 = 50_000_000;
+/// Unexplained and foreign things kept word by word; the rest is counted.
+const KEPT_MAX: usize = 100;
+
+/// A history in the making.
+#[derive(Debug)]
+pub struct Fold {
+    history: History,
+    users: u32,
+    strays: u64,
+}
+
+impl Fold {
+    /// An empty history of a plan.
+    pub fn new(plan: &Plan) -> Self {
+        let history = History { faults: vec![Vec::new(); plan.faults.len()], ..History::default() };
+        Self { history, users: plan.load.users.min(NUMBER_MAX), strays: 0 }
+    }
+
+    /// Takes one event.
+    pub fn push(&mut self, event: Event) {
+        let at_us = event.at_us;
+        self.history.events += 1;
+        self.history.last_us = self.history.last_us.max(at_us);
+        match event.what {
+            What::Sent { .. }
+            | What::NotSent { .. }
+            | What::Acked { .. }
+            | What::Refused { .. }
+            | What::Indeterminate { .. } => self.push_fate(at_us, &event.what),
+            What::Received { user, message, partition, offset, replayed } => {
+                if self.knows_message(message) && self.knows_user(user) {
+                    let receipt = Receipt { at_us, offset, message, user, partition, replayed };
+                    self.history.receipts.push(receipt);
+                }
+            }
+            What::Connected { user, node } => self.push_user(at_us, user, UserDid::Connected { node }),
+            What::Disconnected { user, node, why } => {
+                self.push_user(at_us, user, UserDid::Disconnected { node, why });
+            }
+            What::Joined { user, room, partition, offset, resumed } => {
+                self.push_user(at_us, user, UserDid::Joined { room, partition, offset, resumed });
+            }
+            What::JoinFailed { user, room, why } => self.push_user(at_us, user, UserDid::JoinFailed { room, why }),
+            What::Left { user, room } => self.push_user(at_us, user, UserDid::Left { room }),
+            What::Unexplained { user, detail } => {
+                self.history.unexplained_total += 1;
+                if self.history.unexplained.len() < KEPT_MAX {
+                    self.history.unexplained.push((at_us, user, detail));
+                }
+            }
+            What::Started { process, pid } => self.push_process(at_us, &process, ProcessDid::Started { pid }),
+            What::Ready { process } => self.push_process(at_us, &process, ProcessDid::Ready),
+            What::Exited { process, status, asked } => {
+                self.push_process(at_us, &process, ProcessDid::Exited { status, asked });
+            }
+            What::Lifecycle { process, event } => self.push_process(at_us, &process, ProcessDid::Said(event)),
+            What::Sample { process, rss_kib, open_files, threads, cpu_ms } => {
+                let process = self.process(&process);
+                self.history.samples.push(Sample { at_us, process, rss_kib, open_files, threads, cpu_ms });
+            }
+            other => self.push_account(at_us, other),
+        }
+    }
+
+    /// Phases, faults, ledgers, and the harness about itself.
+    fn push_account(&mut self, at_us: u64, what: What) {
+        let history = &mut self.history;
+        match what {
+            What::Phase(phase) => history.phases.push((phase, at_us)),
+            What::Fault { fault, step } => match history.faults.get_mut(fault as usize) {
+                Some(steps) => steps.push((at_us, step)),
+                None => history.doubts.push(format!("the history has a fault {fault} that the plan has not")),
+            },
+            What::InKafka { message, partition, offset, body_ok } => {
+                if self.knows_message(message) {
+                    self.history.kafka.push(Entry { offset, message, partition, body_ok });
+                }
+            }
+            What::InPostgres { message, partition, offset, body_ok } => {
+                if self.knows_message(message) {
+                    self.history.postgres.push(Entry { offset, message, partition, body_ok });
+                }
+            }
+            What::InDeadLetters { message, reason } => {
+                if self.knows_message(message) {
+                    self.history.dead_letters.push((message, reason));
+                }
+            }
+            What::Foreign { ledger, detail } => {
+                history.foreign_total += 1;
+                if history.foreign.len() < KEPT_MAX {
+                    history.foreign.push((ledger, detail));
+                }
+            }
+            What::LedgerRead { ledger, entries } => history.ledgers[ledger as usize] = LedgerState::Read { entries },
+            What::LedgerUnreadable { ledger, why } => {
+                history.ledgers[ledger as usize] = LedgerState::Unreadable { why };
+            }
+            What::Generator { lateness_max_us, sent, cpu_ms, rss_kib } => {
+                history.generator.push(GeneratorSecond { at_us, lateness_max_us, sent, cpu_ms, rss_kib });
+            }
+            What::Note { text } => history.notes.push((at_us, text)),
+            // Everything else was taken by `push`.
+            _ => {}
+        }
+    }
+
+    fn push_fate(&mut self, at_us: u64, what: &What) {
+        let (message, fate) = match *what {
+            What::Sent { message } => (message, Fate::Unanswered),
+            What::NotSent { message } => (message, Fate::NotSent),
+            What::Acked { message, .. } => (message, Fate::Acked),
+            What::Refused { message, code } => (message, Fate::Refused(code)),
+            What::Indeterminate { message, why } => (message, Fate::Indeterminate(why)),
+            _ => return,
+        };
+        if !self.knows_message(message) {
+            return;
+        }
+        let life = &mut self.history.messages[message as usize];
+        if let Fate::Unanswered = fate {
+            life.sent_us = at_us;
+            // The reader of the socket may have recorded the ack first.
+            if life.fate == Fate::Unseen {
+                life.fate = fate;
+            }
+            return;
+        }
+        // The first answer stands, but a promise that comes after a timeout is a promise.
+        if matches!(life.fate, Fate::Unseen | Fate::Unanswered) || (fate == Fate::Acked && life.is_open()) {
+            life.fate = fate;
+            life.fate_us = at_us;
+        }
+        if let What::Acked { partition, offset, .. } = *what
+            && life.fate == Fate::Acked
+            && life.fate_us == at_us
+        {
+            life.partition = partition;
+            life.offset = offset;
+        }
+    }
+
+    fn push_user(&mut self, at_us: u64, user: u32, what: UserDid) {
+        if self.knows_user(user) {
+            self.history.user_steps.push(UserStep { at_us, user, what });
+        }
+    }
+
+    fn push_process(&mut self, at_us: u64, name: &str, what: ProcessDid) {
+        let process = self.process(name);
+        self.history.process_steps.push(ProcessStep { at_us, process, what });
+    }
+
+    /// Number of a process; there are a handful, so a scan is quicker than a map.
+    fn process(&mut self, name: &str) -> u16 {
+        let names = &mut self.history.processes;
+        let index = names.iter().position(|known| known == name).unwrap_or_else(|| {
+            names.push(name.to_owned());
+            names.len() - 1
+        });
+        u16::try_from(index).unwrap_or(u16::MAX)
+    }
+
+    fn knows_message(&mut self, message: u32) -> bool {
+        if message > NUMBER_MAX {
+            self.strays += 1;
+            return false;
+        }
+        let length = message as usize + 1;
+        if self.history.messages.len() < length {
+            self.history.messages.resize(length, Life::UNSEEN);
+        }
+        true
+    }
+
+    fn knows_user(&mut self, user: u32) -> bool {
+        if user > NUMBER_MAX {
+            self.strays += 1;
+            return false;
+        }
+        self.users = self.users.max(user + 1);
+        true
+    }
+
+    /// Indexes the columns.
+    pub fn finish(mut self, cut: Option<Cut>) -> History {
+        let history = &mut self.history;
+        let messages = history.messages.len();
+        let users = self.users as usize;
+        history.receipts_of_message = Groups::of(messages, history.receipts.iter().map(|receipt| receipt.message));
+        history.receipts_of_user = Groups::of(users, history.receipts.iter().map(|receipt| receipt.user));
+        history.kafka_of = Groups::of(messages, history.kafka.iter().map(|entry| entry.message));
+        history.postgres_of = Groups::of(messages, history.postgres.iter().map(|entry| entry.message));
+        history.dead_letters_of = Groups::of(messages, history.dead_letters.iter().map(|(message, _)| *message));
+        history.steps_of_user = Groups::of(users, history.user_steps.iter().map(|step| step.user));
+        history.cut = cut;
+        if let Some(cut) = cut {
+            history.doubts.push(format!("the history file is cut off at byte {}", cut.at_byte));
+        }
+        if self.strays > 0 {
+            history.doubts.push(format!("{} events name messages or users that cannot be", self.strays));
+        }
+        self.history
+    }
+}
