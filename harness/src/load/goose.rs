@@ -147,7 +147,6 @@ fn attack(participants: Vec<Participant>) -> Result<GooseAttack, Box<GooseError>
     configuration.no_scenario_metrics = true;
     configuration.no_status_codes = true;
     configuration.no_telnet = true;
-    configuration.no_websocket = true;
     let seats = Arc::new(Seats(participants.into_iter().map(|it| Mutex::new(Some(it))).collect()));
     let scenario = Scenario::new("chat user")
         .register_transaction(transaction(&seats, on_start).set_on_start())
