@@ -214,8 +214,15 @@ impl Load {
             },
         ];
         let load = Self { world, stage, cancel, due, pacer: None, attack, _helpers: helpers };
-        load.wait_for_everybody(users).await?;
-        Ok(load)
+        match load.wait_for_everybody(users).await {
+            Ok(()) => Ok(load),
+            Err(error) => {
+                load.stage.send_replace(Stage::Cancelled);
+                // Why nobody gathered matters more than how they went.
+                let _ = load.finish().await;
+                Err(error)
+            }
+        }
     }
 
     async fn wait_for_everybody(&self, users: u32) -> Result<(), LoadError> {
@@ -256,10 +263,13 @@ impl Load {
             let fates = world.stats.fates();
             if fates >= offered { Ok(()) } else { Err(format!("{fates} of {offered} known")) }
         });
-        tokio::select! {
+        let ended = tokio::select! {
             () = self.cancel.cancelled() => Err(LoadError::Cancelled),
             ended = ended => ended.map_err(LoadError::Schedule),
-        }
+        };
+        // Walked to its end, or not wanted any more.
+        self.pacer = None;
+        ended
     }
 
     /// Lets the users leave their rooms and nodes, and sums up. After a cancelled run they just go.

@@ -147,7 +147,6 @@ fn attack(participants: Vec<Participant>) -> Result<GooseAttack, Box<GooseError>
     configuration.no_scenario_metrics = true;
     configuration.no_status_codes = true;
     configuration.no_telnet = true;
-    configuration.no_websocket = true;
     let seats = Arc::new(Seats(participants.into_iter().map(|it| Mutex::new(Some(it))).collect()));
     let scenario = Scenario::new("chat user")
         .register_transaction(transaction(&seats, on_start).set_on_start())
@@ -195,7 +194,10 @@ async fn on_start(user: &mut GooseUser, seats: Arc<Seats>) -> TransactionResult 
 }
 
 async fn live(user: &mut GooseUser, seats: Arc<Seats>) -> TransactionResult {
-    let Some(mut participant) = seats.take(user) else { return Ok(()) };
+    let Some(mut participant) = seats.take(user) else {
+        wait::pause(LINGER).await;
+        return Ok(());
+    };
     while let Some(Fate { took, outcome }) = participant.next_fate().await {
         let (success, error) = match outcome {
             Outcome::Acked => (true, None),
@@ -204,12 +206,18 @@ async fn live(user: &mut GooseUser, seats: Arc<Seats>) -> TransactionResult {
         };
         user.record_custom_request_duration(METHOD, NAME, took, success, None, error).await?;
     }
-    seats.put_back(user, participant);
     // This user is done; Goose ends the attack when all have said so, and calls this transaction again until then.
-    if let Some(done) = &user.shutdown_channel {
-        let _ = done.send(user.weighted_users_index);
+    match user.shutdown_channel.as_ref().map(|done| done.send(user.weighted_users_index)) {
+        Some(Ok(())) => {
+            seats.put_back(user, participant);
+            wait::pause(LINGER).await;
+        }
+        // The attack was dropped, and nobody is left to end this task: it keeps nothing and rests with the runtime.
+        _ => {
+            drop((participant, seats));
+            std::future::pending::<()>().await;
+        }
     }
-    wait::pause(LINGER).await;
     Ok(())
 }
 

@@ -236,3 +236,6 @@ fn closed(frame: Option<CloseFrame>) -> SessionError {
         frame.map(|frame| format!(": {} {}", u16::from(frame.code), frame.reason)).unwrap_or_default();
     SessionError::Closed { reason }
 }
+
+#[cfg(test)]
+mod tests;

@@ -185,10 +185,15 @@ impl LiveStats {
     }
 }
 
-/// Two significant digits tell 1.0 ms from 1.1 ms, in a few KiB.
+/// Longest latency told apart from longer ones. Bounds are given so that the histogram has its size from the start.
+const LATENCY_MAX: Duration = Duration::from_secs(600);
+/// Tells 1.00 ms from 1.01 ms, in some 20 KiB.
+const SIGNIFICANT_DIGITS: u8 = 3;
+
 fn histogram() -> Histogram<u64> {
-    // Fails only above five digits.
-    Histogram::new(2).unwrap_or_else(|error| unreachable!("two digits are few enough: {error}"))
+    Histogram::new_with_bounds(1, us(LATENCY_MAX), SIGNIFICANT_DIGITS)
+        // Fails for a lower bound of zero, an upper one below two, or more than five digits.
+        .unwrap_or_else(|error| unreachable!("constant bounds are in order: {error}"))
 }
 
 fn us(length: Duration) -> u64 {
@@ -211,6 +216,7 @@ mod tests {
         assert_eq!(stats.fates(), 1);
         assert_eq!(stats.close_second(), SecondAccount { sent: 1, lateness_max_us: 120 });
         assert_eq!(stats.close_second(), SecondAccount { sent: 0, lateness_max_us: 0 });
-        assert_eq!(stats.lateness().count, 1);
+        assert_eq!((stats.lateness().count, stats.lateness().max_us), (1, 120));
+        assert!((5_990_000..6_010_000).contains(&stats.ack_latency().max_us), "{:?}", stats.ack_latency());
     }
 }

@@ -78,3 +78,118 @@ impl Arrivals {
         body
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::{ClusterPlan, Expect, LoadPlan, PLAN_FORMAT};
+
+    fn plan(seed: u64, nodes: u16, load: LoadPlan) -> Plan {
+        Plan {
+            format: PLAN_FORMAT,
+            scenario: "test".into(),
+            title: "test".into(),
+            seed,
+            cluster: ClusterPlan {
+                nodes,
+                writers: 1,
+                partitions: 4,
+                node_flags: vec![],
+                writer_flags: vec![],
+                node_bug: None,
+                writer_bug: None,
+            },
+            load,
+            faults: vec![],
+            expect: Expect::default(),
+            settle_limit_ms: 0,
+        }
+    }
+
+    prop_compose! {
+        fn any_plan()(
+            seed in any::<u64>(),
+            nodes in 0_u16..5,
+            users in 0_u32..200,
+            rooms in 0_u32..40,
+            rooms_per_user in 0_u32..50,
+            rate_per_s in 1.0_f64..2_000.0,
+            uniform in any::<bool>(),
+            body_min_bytes in 0_u32..64,
+            body_max_bytes in 0_u32..512,
+            duration_ms in 0_u64..1_000,
+        ) -> Plan {
+            let arrivals = if uniform { ArrivalShape::Uniform } else { ArrivalShape::Poisson };
+            let room_prefix = "room-".to_owned();
+            let (warm_up_ms, ack_timeout_ms) = (0, 1_000);
+            plan(seed, nodes, LoadPlan {
+                users, rooms, rooms_per_user, room_prefix, rate_per_s, arrivals, body_min_bytes, body_max_bytes,
+                warm_up_ms, duration_ms, ack_timeout_ms,
+            })
+        }
+    }
+
+    proptest! {
+        // Schedules are long; a quarter of the usual cases keeps a debug build under a second.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_schedule_is_sorted_within_its_length_and_from_members_only(plan in any_plan()) {
+            let arrivals = Arrivals::of(&plan);
+            prop_assert!(arrivals.list.is_sorted_by_key(|arrival| arrival.due_us));
+            for arrival in &arrivals.list {
+                prop_assert!(arrival.due_us < plan.load.duration_ms * 1_000);
+                prop_assert!(arrival.user < plan.load.users);
+                prop_assert!(plan.rooms_of(arrival.user).any(|room| room == arrival.room));
+                prop_assert!(arrival.body_bytes >= plan.load.body_min_bytes);
+                prop_assert!(arrival.body_bytes <= plan.load.body_max_bytes.max(plan.load.body_min_bytes));
+            }
+        }
+
+        /// Any machine, any time: equal plans give equal schedules and bodies, and another seed another schedule.
+        #[test]
+        fn a_schedule_follows_from_the_plan_alone(plan in any_plan()) {
+            let arrivals = Arrivals::of(&plan);
+            let again = Arrivals::of(&plan.clone());
+            prop_assert_eq!(&arrivals, &again);
+            for message in (0..u32::try_from(arrivals.list.len()).unwrap()).step_by(97) {
+                prop_assert_eq!(arrivals.body(message), again.body(message));
+            }
+            let other = Arrivals::of(&Plan { seed: plan.seed.wrapping_add(1), ..plan });
+            prop_assert!(arrivals.list.len() < 2 || arrivals.list != other.list);
+        }
+
+        /// What the node's door demands of a body (chat-protocol), the schedule keeps, and no two bodies are alike.
+        #[test]
+        fn bodies_are_acceptable_to_every_ledger_and_name_their_message(plan in any_plan()) {
+            let arrivals = Arrivals::of(&plan);
+            for message in (0..u32::try_from(arrivals.list.len()).unwrap()).step_by(61) {
+                let body = arrivals.body(message);
+                let needed = arrivals.list[message as usize].body_bytes as usize;
+                // At most one word and a blank more than asked for.
+                prop_assert!((needed..needed + 12).contains(&body.len().max(needed)), "{} for {needed}", body.len());
+                prop_assert!(!body.contains('\0'));
+                let rest = body.strip_prefix(&format!("#{message}"));
+                prop_assert!(rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')), "{}", body);
+            }
+        }
+
+        /// Over a long schedule the rate is what was asked for: within five standard deviations for Poisson, to the
+        /// message for uniform.
+        #[test]
+        fn the_rate_is_kept(seed in any::<u64>(), rate in 50.0_f64..500.0, uniform in any::<bool>()) {
+            let seconds = 20.0;
+            let arrivals = if uniform { ArrivalShape::Uniform } else { ArrivalShape::Poisson };
+            let plan = plan(seed, 2, LoadPlan {
+                users: 10, rooms: 3, rooms_per_user: 1, room_prefix: String::new(), rate_per_s: rate, arrivals,
+                body_min_bytes: 1, body_max_bytes: 1, warm_up_ms: 0, duration_ms: 20_000, ack_timeout_ms: 1,
+            });
+            let count = Arrivals::of(&plan).list.len() as f64;
+            let off = (count - rate * seconds).abs();
+            let allowed = if uniform { 1.5 } else { 5.0 * (rate * seconds).sqrt() };
+            prop_assert!(off <= allowed, "{count} messages at {rate}/s");
+        }
+    }
+}
