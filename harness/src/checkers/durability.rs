@@ -172,6 +172,10 @@ mod tests {
         let open = |m: &What| matches!(m, What::Acked { message: 3, .. });
         let left_open = What::Indeterminate { message: 3, why: Why::Timeout };
         let dead = What::InDeadLetters { message: 3, reason: "U+0000".into() };
+        let one_more = |what| match what {
+            What::LedgerRead { ledger, entries } => What::LedgerRead { ledger, entries: entries + 1 },
+            other => other,
+        };
         let read = |l: Ledger| move |m: &What| matches!(m, What::LedgerRead { ledger, .. } if *ledger == l);
         for (name, run, expected) in [
             ("clean", run(), Holds),
@@ -185,6 +189,7 @@ mod tests {
             ("another position", run().replaced(kafka, Run::record(3, 99)), Violated),
             ("the row says another position", run().replaced(row, Run::row(3, 99, true)), Violated),
             ("twice in Kafka, the row from the other", run().with(Run::record(3, 99)).replaced(row, Run::row(3, 99, true)), Holds),
+            ("more read than recorded", run().mapped(one_more), Unknown),
             ("Kafka unread", run().without(read(Ledger::Kafka)), Unknown),
             ("PostgreSQL unread, row missing", run().without(read(Ledger::Postgres)).without(row), Unknown),
             ("dead letters unread", run().without(read(Ledger::DeadLetters)), Unknown),

@@ -129,10 +129,21 @@ impl Run {
             .at_ms(to_ms + 600, said(Lifecycle::WriterResumed { paused_ms: to_ms - from_ms + 450 }))
     }
 
-    /// Without some events.
+    /// Without some events. The verifier counts what it found, so the counts follow.
     pub(crate) fn without(mut self, which: impl Fn(&What) -> bool) -> Self {
         self.events.retain(|event| !which(&event.what));
-        self
+        let found = |which: fn(&What) -> bool| self.events.iter().filter(|event| which(&event.what)).count() as u64;
+        let in_kafka = found(|what| matches!(what, What::InKafka { .. }));
+        let in_postgres = found(|what| matches!(what, What::InPostgres { .. }));
+        self.mapped(|what| match what {
+            What::LedgerRead { ledger: Ledger::Kafka, .. } => {
+                What::LedgerRead { ledger: Ledger::Kafka, entries: in_kafka }
+            }
+            What::LedgerRead { ledger: Ledger::Postgres, .. } => {
+                What::LedgerRead { ledger: Ledger::Postgres, entries: in_postgres }
+            }
+            other => other,
+        })
     }
 
     /// With one more event at the end.

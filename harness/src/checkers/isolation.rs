@@ -46,7 +46,7 @@ impl Checker for Isolation {
                     });
                     continue;
                 };
-                if !rooms.contains(&arrival.room) || leaves && left_before(case, receipt, arrival.room) {
+                if user >= case.plan.load.users || !rooms.contains(&arrival.room) || leaves && left_before(case, receipt, arrival.room) {
                     leaks += 1;
                     finding.violated_by(receipt.message, || told(case, receipt, "is not in the room"));
                 }
