@@ -1,6 +1,7 @@
 //! Squall: drives load at a chat cluster, breaks it on a seeded timeline, and judges what its users lost.
 
 pub mod clock;
+pub mod environment;
 pub mod exit;
 pub mod history;
 pub mod plan;
