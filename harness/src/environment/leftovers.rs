@@ -4,7 +4,10 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -51,6 +54,8 @@ struct Owned {
 pub struct Registry {
     file: Arc<PathBuf>,
     owned: Arc<Mutex<Registration>>,
+    /// Set at the end: the file goes with the last child.
+    closing: Arc<AtomicBool>,
 }
 
 impl Registry {
@@ -74,6 +79,7 @@ impl Registry {
                 folder: None,
                 docker: false,
             })),
+            closing: Arc::default(),
         };
         registry.save(&registry.lock())?;
         Ok(registry)
@@ -99,20 +105,24 @@ impl Registry {
         self.change(|owned| owned.docker = true);
     }
 
-    /// The run owns nothing any more. Children that still live keep the file, for the next run to find.
+    /// The run is over. Children that were killed and still have to die keep the file, in case that they do not.
     pub(crate) fn close(&self) {
         let owned = self.lock();
-        if owned.children.iter().any(|child| child.process.is_alive()) {
-            return;
+        self.closing.store(true, Ordering::Relaxed);
+        self.remove_with_the_last(&owned);
+    }
+
+    fn remove_with_the_last(&self, owned: &Registration) {
+        if !owned.children.iter().any(|child| child.process.is_alive()) {
+            let _ = fs::remove_file(self.file.as_path());
         }
-        let _ = fs::remove_file(self.file.as_path());
     }
 
     fn change(&self, change: impl FnOnce(&mut Registration)) {
         let mut owned = self.lock();
         change(&mut owned);
-        // A run that was closed stays closed, however late a child's death is noticed.
-        if !self.file.exists() {
+        if self.closing.load(Ordering::Relaxed) {
+            self.remove_with_the_last(&owned);
             return;
         }
         if let Err(error) = self.save(&owned) {
