@@ -2,6 +2,7 @@
 
 pub mod checkers;
 pub mod clock;
+pub mod environment;
 pub mod exit;
 pub mod history;
 pub mod load;

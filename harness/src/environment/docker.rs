@@ -1,0 +1,360 @@
+//! The docker provider: one container per service and one for Toxiproxy, on a network of the run's own.
+//!
+//! Containers, network and proxies carry the run's label, and whatever carries it is removed at the end: when the
+//! environment is taken down, when it is dropped, when its start fails halfway, and by a later run's sweep.
+
+pub(crate) mod images;
+
+mod container;
+mod label;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use testcontainers::bollard;
+
+pub(crate) use self::label::remove_labelled;
+use self::{
+    container::{Container, Draft},
+    label::Labelled,
+};
+use super::{
+    EnvironmentSpec,
+    contract::Endpoints,
+    error::EnvironmentError,
+    host::{
+        kafka::{CLUSTER_ID, JVM},
+        kafka_proxy, postgres,
+        server::{self, PORT_ATTEMPTS},
+    },
+    kafka::{Listeners, properties},
+    leftovers::Registry,
+    ports::Ports,
+    toxiproxy::{Proxies, ProxySpec},
+};
+use crate::{
+    plan::{LinkName, ProcessName, Service},
+    progress::Progress,
+    wait,
+};
+
+/// Longest wait for an engine's first answer: it is on this machine, or a socket away.
+const ENGINE_LIMIT: Duration = Duration::from_secs(3);
+
+/// Longest start of a service in a container, once the container runs.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Toxiproxy's own port, inside its container.
+const TOXIPROXY_PORT: u16 = 8474;
+
+/// The engine, if one answers.
+pub(crate) async fn engine() -> Result<bollard::Docker, EnvironmentError> {
+    let ask = async {
+        let engine = testcontainers::core::client::docker_client_instance().await.map_err(|error| error.to_string())?;
+        engine.ping().await.map_err(|error| error.to_string())?;
+        Ok::<_, String>(engine)
+    };
+    let detail = match tokio::time::timeout(ENGINE_LIMIT, ask).await {
+        Ok(Ok(engine)) => return Ok(engine),
+        Ok(Err(detail)) => detail,
+        Err(_) => format!("no answer within {} ms", ENGINE_LIMIT.as_millis()),
+    };
+    Err(EnvironmentError::NoEngine { detail })
+}
+
+/// The containers of one run. The label goes first when this is dropped: it takes everything with it.
+#[derive(Debug)]
+pub(super) struct Docker {
+    label: Labelled,
+    postgres: Container,
+    redis: Container,
+    kafka: Container,
+    toxiproxy: Container,
+}
+
+/// What an environment needs to know of its provider.
+pub(super) struct Rising {
+    pub(super) docker: Docker,
+    pub(super) proxies: Proxies,
+    pub(super) verifier: Endpoints,
+    pub(super) facts: Vec<(String, String)>,
+}
+
+/// What the containers of one run share while they are started.
+struct Site<'a> {
+    spec: &'a EnvironmentSpec<'a>,
+    engine: bollard::Docker,
+}
+
+impl Site<'_> {
+    fn draft(&self, role: images::Role, image: &images::Image) -> Draft {
+        Draft::new(self.spec.run_id, role, image, self.log(role))
+    }
+
+    fn log(&self, role: images::Role) -> PathBuf {
+        self.spec.logs_dir.join(format!("{}.log", role.name()))
+    }
+}
+
+impl Docker {
+    /// Starts everything. Whatever was started is removed again when this fails or is dropped halfway.
+    pub(super) async fn up(
+        spec: &EnvironmentSpec<'_>,
+        registry: &Registry,
+        progress: &Progress,
+    ) -> Result<Rising, EnvironmentError> {
+        let engine = engine().await?;
+        let images = images::Images::choose(&engine).await;
+        for image in images.to_be_pulled() {
+            progress.say(format!("pulling {image} (first use)"));
+        }
+        registry.note_docker();
+        let label = Labelled::create_network(&engine, spec.run_id).await?;
+        let site = Site { spec, engine };
+
+        // All at once. PostgreSQL and Redis need nobody; Kafka must know the proxies' addresses first.
+        let mut ports = Ports::default();
+        let no_port = |source| EnvironmentError::NoPort { source };
+        let listeners = Listeners::draw(spec.processes, &mut ports).map_err(no_port)?;
+        let (postgres_port, redis_port) = (ports.free().map_err(no_port)?, ports.free().map_err(no_port)?);
+        progress.now("starting the containers of PostgreSQL, Redis, Kafka and Toxiproxy");
+        let behind_proxies = async {
+            let (toxiproxy, proxies, version) = start_toxiproxy(&site, &images.toxiproxy, &listeners, &mut ports).await?;
+            let (kafka, address) = start_kafka(&site, &images.kafka, listeners.clone(), &proxies).await?;
+            Ok((toxiproxy, proxies, version, kafka, address))
+        };
+        let (postgres, redis, behind) = tokio::try_join!(
+            Box::pin(start_postgres(&site, &images.postgres, postgres_port)),
+            Box::pin(start_redis(&site, &images.redis, redis_port)),
+            Box::pin(behind_proxies),
+        )?;
+        let (toxiproxy, proxies, version, kafka, kafka_brokers) = behind;
+        let ((postgres, postgres_url), (redis, redis_url)) = (postgres, redis);
+        let verifier = Endpoints { postgres_url, redis_url, kafka_brokers, kafka_options: Vec::new() };
+        let mut facts = vec![("toxiproxy".to_owned(), version)];
+        for container in [&postgres, &redis, &kafka, &toxiproxy] {
+            facts.push((format!("image of {}", container.role().name()), container.describe(&site.engine).await));
+        }
+        Ok(Rising { docker: Self { label, postgres, redis, kafka, toxiproxy }, proxies, verifier, facts })
+    }
+
+    fn container(&self, service: Service) -> &Container {
+        match service {
+            Service::Postgres => &self.postgres,
+            Service::Redis => &self.redis,
+            Service::Kafka => &self.kafka,
+        }
+    }
+
+    pub(super) async fn stop(&self, service: Service) -> Result<(), EnvironmentError> {
+        self.container(service).stop().await
+    }
+
+    pub(super) async fn kill(&self, service: Service) -> Result<(), EnvironmentError> {
+        self.container(service).kill().await
+    }
+
+    pub(super) async fn start(&self, service: Service, at: &Endpoints) -> Result<(), EnvironmentError> {
+        let container = self.container(service);
+        container.start().await?;
+        until_answering(container, service, at).await
+    }
+
+    pub(super) async fn pause(&self, service: Service) -> Result<(), EnvironmentError> {
+        self.container(service).pause().await
+    }
+
+    pub(super) async fn unpause(&self, service: Service) -> Result<(), EnvironmentError> {
+        self.container(service).unpause().await
+    }
+
+    /// Saves the logs and removes containers and network.
+    pub(super) async fn down(self) -> Result<(), EnvironmentError> {
+        let Self { label, postgres, redis, kafka, toxiproxy } = self;
+        let (postgres, redis, kafka, toxiproxy) =
+            tokio::join!(postgres.down(), redis.down(), kafka.down(), toxiproxy.down());
+        let network = label.remove().await;
+        postgres.and(redis).and(kafka).and(toxiproxy).and(network)
+    }
+}
+
+/// Waits until a service answers, or its container has ended.
+async fn until_answering(container: &Container, service: Service, at: &Endpoints) -> Result<(), EnvironmentError> {
+    let what = format!("{service} answering");
+    let waiting = wait::until(&what, START_LIMIT, async || server::answers(service, at).await);
+    let ended = container.ended();
+    tokio::select! {
+        biased;
+        answer = waiting => match answer {
+            Ok(()) => Ok(()),
+            Err(source) => Err(container.not_ready(source).await),
+        },
+        status = ended => Err(container.died(status).await),
+    }
+}
+
+/// Starts a container; when a published port was taken meanwhile, starts it again on other ones.
+async fn with_other_ports<T>(
+    name: &str,
+    mut start: impl AsyncFnMut(u32) -> Result<T, EnvironmentError>,
+) -> Result<T, EnvironmentError> {
+    let mut attempt = 1;
+    loop {
+        match start(attempt).await {
+            Err(EnvironmentError::PortStolen { .. }) if attempt < PORT_ATTEMPTS => attempt += 1,
+            Err(EnvironmentError::PortStolen { log, lines, .. }) => {
+                return Err(EnvironmentError::PortStolen { name: name.to_owned(), attempts: attempt, log, lines });
+            }
+            other => return other,
+        }
+    }
+}
+
+fn draw(ports: &mut Ports) -> Result<u16, EnvironmentError> {
+    ports.free().map_err(|source| EnvironmentError::NoPort { source })
+}
+
+fn nowhere() -> Endpoints {
+    Endpoints {
+        postgres_url: String::new(),
+        redis_url: String::new(),
+        kafka_brokers: String::new(),
+        kafka_options: Vec::new(),
+    }
+}
+
+async fn start_postgres(
+    site: &Site<'_>,
+    image: &images::Image,
+    first: u16,
+) -> Result<(Container, String), EnvironmentError> {
+    let password = postgres::draw_password();
+    let mut ports = Ports::default();
+    with_other_ports("postgres", async |attempt| {
+        let port = if attempt == 1 { first } else { draw(&mut ports)? };
+        let settings = postgres::SETTINGS.iter().flat_map(|setting| ["-c", *setting]);
+        let draft = site
+            .draft(images::Role::Postgres, image)
+            .publish(port, 5432)
+            .variable("POSTGRES_USER", postgres::USER)
+            .variable("POSTGRES_PASSWORD", &password)
+            .variable("POSTGRES_DB", postgres::DATABASE)
+            .variable("POSTGRES_INITDB_ARGS", "--no-sync --encoding=UTF8")
+            .command(["postgres"].into_iter().chain(settings));
+        let container = draft.start(&site.engine).await?;
+        let url = postgres::url(port, &password, postgres::DATABASE);
+        let at = Endpoints { postgres_url: url.clone(), ..nowhere() };
+        until_answering(&container, Service::Postgres, &at).await?;
+        Ok((container, url))
+    })
+    .await
+}
+
+async fn start_redis(
+    site: &Site<'_>,
+    image: &images::Image,
+    first: u16,
+) -> Result<(Container, String), EnvironmentError> {
+    let mut ports = Ports::default();
+    with_other_ports("redis", async |attempt| {
+        let port = if attempt == 1 { first } else { draw(&mut ports)? };
+        let draft = site
+            .draft(images::Role::Redis, image)
+            .publish(port, 6379)
+            .command(["redis-server", "--save", "", "--appendonly", "no"]);
+        let container = draft.start(&site.engine).await?;
+        let url = format!("redis://127.0.0.1:{port}");
+        let at = Endpoints { redis_url: url.clone(), ..nowhere() };
+        until_answering(&container, Service::Redis, &at).await?;
+        Ok((container, url))
+    })
+    .await
+}
+
+async fn start_kafka(
+    site: &Site<'_>,
+    image: &images::Image,
+    first: Listeners,
+    proxies: &Proxies,
+) -> Result<(Container, String), EnvironmentError> {
+    let mut ports = Ports::default();
+    with_other_ports("kafka", async |attempt| {
+        // Only the published listener can collide: the others are inside the container.
+        let verifier = if attempt == 1 { first.verifier } else { draw(&mut ports)? };
+        let listeners = Listeners { verifier, ..first.clone() };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, verifier));
+        let mut draft = site
+            .draft(images::Role::Kafka, image)
+            .publish(verifier, verifier)
+            .variable("CLUSTER_ID", CLUSTER_ID)
+            // The image appends both to the command line, in this order.
+            .variable("KAFKA_HEAP_OPTS", &JVM[..2].join(" "))
+            .variable("KAFKA_JVM_PERFORMANCE_OPTS", &JVM[2..].join(" "));
+        for (name, value) in properties(&listeners, "0.0.0.0", address, kafka_proxy(proxies)) {
+            draft = draft.variable(&format!("KAFKA_{}", name.to_uppercase().replace('.', "_")), &value);
+        }
+        let container = draft.start(&site.engine).await?;
+        let at = Endpoints { kafka_brokers: address.to_string(), ..nowhere() };
+        until_answering(&container, Service::Kafka, &at).await?;
+        Ok((container, address.to_string()))
+    })
+    .await
+}
+
+/// Toxiproxy with a published port for each link; inside the container it is the same one.
+async fn start_toxiproxy(
+    site: &Site<'_>,
+    image: &images::Image,
+    listeners: &Listeners,
+    ports: &mut Ports,
+) -> Result<(Container, Proxies, String), EnvironmentError> {
+    with_other_ports("toxiproxy", async |_| {
+        let api = draw(ports)?;
+        let mut specs = Vec::new();
+        for (service, process) in links(site.spec.processes) {
+            let link = LinkName { process, service };
+            let port = draw(ports)?;
+            let target = match service {
+                Service::Postgres => 5432,
+                Service::Redis => 6379,
+                Service::Kafka => listeners.of(process).unwrap_or(listeners.verifier),
+            };
+            specs.push(ProxySpec {
+                link,
+                listen: format!("0.0.0.0:{port}"),
+                upstream: format!("{}:{target}", container::name(site.spec.run_id, images::Role::of(service))),
+                address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            });
+        }
+        let mut draft = site
+            .draft(images::Role::Toxiproxy, image)
+            .publish(api, TOXIPROXY_PORT)
+            .command(["-host=0.0.0.0"]);
+        for spec in &specs {
+            draft = draft.publish(spec.address.port(), spec.address.port());
+        }
+        let container = draft.start(&site.engine).await?;
+        let mut proxies = Proxies::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, api)))?;
+        let version = wait::until("toxiproxy answering", START_LIMIT, async || proxies.version().await).await;
+        let version = match version {
+            Ok(version) => version,
+            Err(source) => return Err(container.not_ready(source).await),
+        };
+        let refused = proxies.create(&specs).await?;
+        match refused.first() {
+            None => Ok((container, proxies, version)),
+            Some(link) => Err(EnvironmentError::Engine {
+                doing: format!("make {} proxies", specs.len()),
+                detail: format!("Toxiproxy did not make the one of {link}"),
+            }),
+        }
+    })
+    .await
+}
+
+fn links(processes: &[ProcessName]) -> impl Iterator<Item = (Service, ProcessName)> + '_ {
+    Service::ALL.into_iter().flat_map(|service| processes.iter().map(move |process| (service, *process)))
+}

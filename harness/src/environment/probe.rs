@@ -1,0 +1,97 @@
+//! Does a service answer, in its own protocol, and how fast? Used for readiness, and as evidence that a fault bit.
+
+mod kafka;
+
+use std::time::{Duration, Instant};
+
+use fred::prelude::{Builder, ClientLike, Config, ReconnectPolicy};
+use sqlx::{Connection, PgConnection};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::contract::Endpoints;
+use crate::plan::Service;
+
+/// What a service said, and how long one question and its answer took on a connection that was open already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) said: String,
+    pub(crate) round_trip: Duration,
+}
+
+/// Asks a service once, on a connection of its own, within a limit.
+pub(crate) async fn ask(service: Service, at: &Endpoints, limit: Duration) -> Result<Answer, String> {
+    let answer = async {
+        match service {
+            Service::Postgres => postgres(&at.postgres_url).await,
+            Service::Redis => redis(&at.redis_url, limit).await,
+            Service::Kafka => kafka::ask(at, limit).await,
+        }
+    };
+    match tokio::time::timeout(limit, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(format!("{service} did not answer within {} ms", limit.as_millis())),
+    }
+}
+
+async fn postgres(url: &str) -> Result<Answer, String> {
+    let mut connection = PgConnection::connect(url).await.map_err(|error| error.to_string())?;
+    let asked = Instant::now();
+    // Not prepared: one message there, one back.
+    sqlx::raw_sql("select 1").execute(&mut connection).await.map_err(|error| error.to_string())?;
+    let round_trip = asked.elapsed();
+    // A polite end, so that the server's log stays readable; it is not waited for.
+    let _ = tokio::time::timeout(Duration::from_millis(50), connection.close()).await;
+    Ok(Answer { said: "select 1 answered".to_owned(), round_trip })
+}
+
+async fn redis(url: &str, limit: Duration) -> Result<Answer, String> {
+    match plain_redis(url) {
+        Some(address) => redis_ping(address).await,
+        None => redis_client(url, limit).await,
+    }
+}
+
+/// `host:port` of a Redis that wants neither TLS nor a password.
+fn plain_redis(url: &str) -> Option<&str> {
+    let address = url.strip_prefix("redis://")?.trim_end_matches('/');
+    (!address.contains(['@', '/', '?'])).then_some(address)
+}
+
+/// One PING by hand: a client library asks a dozen questions first, and each would pass through the fault.
+async fn redis_ping(address: &str) -> Result<Answer, String> {
+    let mut stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    let asked = Instant::now();
+    stream.write_all(b"PING\r\n").await.map_err(|error| error.to_string())?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n") {
+        let mut chunk = [0; 128];
+        match stream.read(&mut chunk).await.map_err(|error| error.to_string())? {
+            0 => return Err("the connection was closed".to_owned()),
+            read => answer.extend_from_slice(&chunk[..read]),
+        }
+    }
+    let round_trip = asked.elapsed();
+    match String::from_utf8_lossy(&answer).trim_end() {
+        "+PONG" => Ok(Answer { said: "PONG".to_owned(), round_trip }),
+        other => Err(other.to_owned()),
+    }
+}
+
+async fn redis_client(url: &str, limit: Duration) -> Result<Answer, String> {
+    let config = Config::from_url(url).map_err(|error| error.to_string())?;
+    let mut builder = Builder::from_config(config);
+    builder.set_policy(ReconnectPolicy::new_constant(1, 100)).with_connection_config(|connection| {
+        connection.connection_timeout = limit;
+        connection.internal_command_timeout = limit;
+    });
+    let client = builder.build().map_err(|error| error.to_string())?;
+    client.init().await.map_err(|error| error.to_string())?;
+    let asked = Instant::now();
+    let pong = client.ping::<String>(None).await.map_err(|error| error.to_string());
+    let round_trip = asked.elapsed();
+    let _ = tokio::time::timeout(limit, client.quit()).await;
+    pong.map(|said| Answer { said, round_trip })
+}

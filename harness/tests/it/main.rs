@@ -1,0 +1,3 @@
+//! Squall's integration tests: one binary, so that it links once.
+
+mod environment;
