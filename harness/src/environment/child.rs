@@ -154,7 +154,16 @@ impl Child {
 
     /// Waits, without limit, until it has ended.
     pub async fn wait(&self) -> ExitStatus {
-        let mut exit = self.exit.clone();
+        self.ended().await
+    }
+
+    /// The end of this life, for somebody who does not own it: does not keep the child from being dropped (and killed).
+    pub fn ended(&self) -> impl Future<Output = ExitStatus> + Send + use<> {
+        let exit = self.exit.clone();
+        Self::end_of(exit)
+    }
+
+    async fn end_of(mut exit: watch::Receiver<Option<ExitStatus>>) -> ExitStatus {
         // The sender goes only after sending, unless the runtime is being shut down: then nobody reads the answer.
         exit.wait_for(Option::is_some).await.ok().and_then(|status| *status).unwrap_or_default()
     }

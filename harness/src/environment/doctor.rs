@@ -49,6 +49,13 @@ pub async fn doctor() -> Vec<Check> {
     checks
 }
 
+/// Whether a run can start here: an engine, or services on this host, or the right to fetch them; and room to write.
+pub fn can_run(checks: &[Check]) -> bool {
+    let ok = |name: &str| checks.iter().any(|check| check.name == name && check.ok);
+    let fetchable = geteuid().is_root() && ok("installer");
+    (ok("docker engine") || ok("services on this host") || fetchable) && ok("free disk space")
+}
+
 async fn docker_checks() -> Vec<Check> {
     let engine = docker::engine().await;
     let found = match &engine {

@@ -139,6 +139,11 @@ impl Proxies {
         Ok(Self { api, links: BTreeMap::new(), blocking, http })
     }
 
+    /// Where the server's own API is, to look at the proxies by hand.
+    pub fn api_url(&self) -> String {
+        format!("http://{}", self.api)
+    }
+
     /// The server's version, as soon as it answers.
     pub(crate) async fn version(&self) -> Result<String, String> {
         let answer = self.http.get(self.url("version")).send().await.map_err(|error| root_cause(&error))?;

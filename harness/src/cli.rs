@@ -1,0 +1,254 @@
+//! The command line: the door. Everything inside speaks typed errors; here they get their help and their exit code.
+
+mod all;
+mod door;
+mod shrink;
+mod up;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    environment::{self, External, ProviderChoice},
+    exit::Exit,
+    plan::Plan,
+    progress::Progress,
+    run::{
+        self, Request,
+        folder::{self, RunFolder},
+        judge,
+    },
+    scenario::{Choices, Scenario, library},
+};
+
+use door::Refused;
+
+/// Chaos tests for a chat cluster: what do users lose, and for how long, when a part of it fails under load?
+#[derive(Debug, Parser)]
+#[command(name = "squall", version, after_help = EXIT_CODES)]
+struct Squall {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 holds · 1 violated · 2 unknown · 3 performance regression · 4 objective missed · \
+                          64 usage · 69 environment · 70 a bug in squall · 130 interrupted";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a scenario: start everything, drive load, break things, judge.
+    Run(RunArgs),
+    /// Judge an earlier run again, from its history.
+    Check {
+        /// A run's folder.
+        run: PathBuf,
+    },
+    /// Tell one message's story: who sent it, where it stands in each ledger, who saw it when.
+    Explain {
+        /// A run's folder.
+        run: PathBuf,
+        /// A message id, as in the report: m123.
+        message: String,
+    },
+    /// Minimise a violated run: the fewest faults, users and seconds that still fail, and how often.
+    Shrink(shrink::ShrinkArgs),
+    /// List the scenarios that come with squall.
+    List {
+        /// With What / Why / Expect of each.
+        #[arg(long)]
+        long: bool,
+    },
+    /// Start services and a cluster, print their addresses, keep them until Ctrl-C.
+    Up(up::UpArgs),
+    /// Say what is missing on this machine and how to get it.
+    Doctor {
+        /// Remove what runs that were killed have left behind.
+        #[arg(long)]
+        clean: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// A scenario's name (see `squall list`) or a .toml file.
+    #[arg(required_unless_present_any = ["plan", "all"], conflicts_with_all = ["plan", "all"])]
+    scenario: Option<String>,
+    /// Run every scenario, one after the other; the worst decides the exit code.
+    #[arg(long, conflicts_with = "plan")]
+    all: bool,
+    /// Carry out the plan of an earlier run again.
+    #[arg(long, value_name = "PLAN.JSON")]
+    plan: Option<PathBuf>,
+    /// Where everything random comes from; drawn and reported when left out.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Run folders go below this.
+    #[arg(long, default_value = "reports")]
+    out: PathBuf,
+    /// Plant a known defect in the nodes, to see it caught (builds with planted bugs).
+    #[arg(long, value_name = "BUG")]
+    node_bug: Option<String>,
+    /// Plant a known defect in the writers.
+    #[arg(long, value_name = "BUG")]
+    writer_bug: Option<String>,
+    #[command(flatten)]
+    services: ServicesArgs,
+}
+
+/// Where the services come from.
+#[derive(Debug, Clone, Args)]
+struct ServicesArgs {
+    /// docker, host, external, or auto: docker if an engine answers, else host.
+    #[arg(long, default_value = "auto")]
+    provider: ProviderChoice,
+    /// External PostgreSQL.
+    #[arg(long, env = "SQUALL_POSTGRES_URL", value_name = "URL")]
+    postgres_url: Option<String>,
+    /// External Redis (rediss:// for TLS).
+    #[arg(long, env = "SQUALL_REDIS_URL", value_name = "URL")]
+    redis_url: Option<String>,
+    /// External Kafka: host:port,…
+    #[arg(long, env = "SQUALL_KAFKA_BROKERS", value_name = "BROKERS")]
+    kafka_brokers: Option<String>,
+    /// librdkafka option of the external Kafka (TLS, SASL), repeatable.
+    #[arg(long, value_name = "KEY=VALUE")]
+    kafka_option: Vec<String>,
+}
+
+impl ServicesArgs {
+    fn external(&self) -> Result<Option<External>, Refused> {
+        if self.provider != ProviderChoice::External {
+            return Ok(None);
+        }
+        let need = |value: &Option<String>, flag: &'static str| value.clone().ok_or(Refused::MissingFlag(flag));
+        let options = self.kafka_option.iter().map(|option| {
+            option
+                .split_once('=')
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .ok_or_else(|| Refused::BadOption(option.clone()))
+        });
+        Ok(Some(External {
+            postgres_url: need(&self.postgres_url, "--postgres-url")?,
+            redis_url: need(&self.redis_url, "--redis-url")?,
+            kafka_brokers: need(&self.kafka_brokers, "--kafka-brokers")?,
+            kafka_options: options.collect::<Result<_, _>>()?,
+        }))
+    }
+}
+
+/// Reads the command line, does it, and says how it ended.
+pub fn main() -> Exit {
+    let squall = match Squall::try_parse() {
+        Ok(squall) => squall,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Holds };
+            // Nothing to do about a closed terminal.
+            let _ = error.print();
+            return exit;
+        }
+    };
+    door::quiet_logs();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return door::show(Refused::Runtime(error)),
+    };
+    let cancel = CancellationToken::new();
+    let done = runtime.block_on(async {
+        door::cancel_on_signals(cancel.clone())?;
+        dispatch(squall.command, &cancel).await
+    });
+    // A probe that hangs on a dead service must not keep the shell waiting.
+    runtime.shutdown_background();
+    done.unwrap_or_else(door::show)
+}
+
+async fn dispatch(command: Command, cancel: &CancellationToken) -> Result<Exit, Refused> {
+    match command {
+        Command::Run(args) => run_command(args, cancel).await,
+        Command::Check { run } => {
+            let folder = RunFolder::open(&run)?;
+            let judged = judge::judge(&folder)?;
+            door::print(&judged.summary(door::colour()));
+            Ok(judged.exit())
+        }
+        Command::Explain { run, message } => {
+            let folder = RunFolder::open(&run)?;
+            let number = Plan::message_of(&message).ok_or(Refused::BadMessage(message))?;
+            door::print(&judge::story(&folder, number)?);
+            Ok(Exit::Holds)
+        }
+        Command::List { long } => {
+            for found in library::all()? {
+                door::print(&format!("{:<22} {}", found.name, library::title(&found)?));
+                if long {
+                    door::print(&format!("{}\n", library::prose(&found.text)));
+                }
+            }
+            Ok(Exit::Holds)
+        }
+        Command::Shrink(args) => shrink::shrink(args, cancel).await,
+        Command::Up(args) => up::up(args, cancel).await,
+        Command::Doctor { clean } => doctor(clean).await,
+    }
+}
+
+async fn run_command(args: RunArgs, cancel: &CancellationToken) -> Result<Exit, Refused> {
+    let progress = Progress::for_stderr();
+    environment::sweep(&progress).await;
+    if args.all {
+        return all::run_all(&args, &progress, cancel).await;
+    }
+    let plan = match (&args.plan, &args.scenario) {
+        (Some(file), _) => folder::read_plan(file)?,
+        (None, Some(name)) => plan_of(&args, &library::find(name)?)?,
+        (None, None) => return Err(Refused::MissingFlag("a scenario")),
+    };
+    let finished = run::run(&request(&args, plan)?, &progress, cancel).await;
+    progress.finish();
+    let finished = finished?;
+    door::print(&finished.judged.summary(door::colour()));
+    Ok(finished.judged.exit())
+}
+
+fn plan_of(args: &RunArgs, found: &library::Found) -> Result<Plan, Refused> {
+    let seed = args.seed.unwrap_or_else(door::fresh_seed);
+    let choices = Choices {
+        seed,
+        node_bug: args.node_bug.clone(),
+        writer_bug: args.writer_bug.clone(),
+        // Unique even where two runs share a database.
+        room_prefix: format!("squall-{:08x}-{}-", seed & 0xffff_ffff, std::process::id()),
+    };
+    Ok(Scenario::plan(&found.name, &found.file.display().to_string(), &found.text, &choices)?)
+}
+
+fn request(args: &RunArgs, plan: Plan) -> Result<Request, Refused> {
+    Ok(Request {
+        plan,
+        provider: args.services.provider,
+        external: args.services.external()?,
+        out: args.out.clone(),
+    })
+}
+
+async fn doctor(clean: bool) -> Result<Exit, Refused> {
+    let progress = Progress::for_stderr();
+    if clean {
+        let removed = environment::sweep(&progress).await;
+        progress.finish();
+        door::print(&format!("{removed} left-over runs removed"));
+        return Ok(Exit::Holds);
+    }
+    let checks = environment::doctor().await;
+    progress.finish();
+    for check in &checks {
+        let mark = if check.ok { "ok     " } else { "missing" };
+        door::print(&format!("{mark}  {:<18} {}", check.name, check.detail));
+        if !check.ok {
+            door::print(&format!("         {:<18} → {}", "", check.how_to_get));
+        }
+    }
+    Ok(if environment::doctor::can_run(&checks) { Exit::Holds } else { Exit::Environment })
+}

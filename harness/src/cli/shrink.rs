@@ -1,0 +1,112 @@
+//! `squall shrink RUN`: the smallest plan that still fails, and how often it does.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::{ServicesArgs, door, door::Refused};
+use crate::{
+    environment,
+    exit::Exit,
+    plan::Plan,
+    progress::Progress,
+    run::{self, Request, RunError, folder::RunFolder},
+    shrink,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct ShrinkArgs {
+    /// Folder of a run that was violated.
+    run: PathBuf,
+    /// Each candidate is run this often before it counts as passing: a race does not fail every time.
+    #[arg(long, default_value_t = 3)]
+    times: u32,
+    /// At most this many runs in all.
+    #[arg(long, default_value_t = 60)]
+    runs_max: u32,
+    /// Run folders of the candidates go below this.
+    #[arg(long, default_value = "reports/shrink")]
+    out: PathBuf,
+    #[command(flatten)]
+    services: ServicesArgs,
+}
+
+pub(super) async fn shrink(args: ShrinkArgs, cancel: &CancellationToken) -> Result<Exit, Refused> {
+    let progress = Progress::for_stderr();
+    environment::sweep(&progress).await;
+    let mut search = Search { args: &args, progress: &progress, cancel, runs: 0 };
+    let mut smallest = RunFolder::open(&args.run)?.plan()?;
+    'again: loop {
+        for smaller in shrink::candidates(&smallest) {
+            if search.runs >= args.runs_max {
+                progress.say(format!("stopped after {} runs (--runs-max)", search.runs));
+                break 'again;
+            }
+            progress.say(format!("trying {}", describe(&smaller)));
+            if search.fails(&smaller, args.times, true).await? > 0 {
+                progress.say("  still fails; going on from here");
+                smallest = smaller;
+                continue 'again;
+            }
+            progress.say("  passes");
+        }
+        break;
+    }
+    let failed = search.fails(&smallest, args.times, false).await?;
+    progress.finish();
+    let folder = RunFolder::create(&args.out, &smallest, crate::clock::Clock::start().zero_unix_ms())?;
+    door::print(&format!(
+        "the smallest plan that still fails: {}\nit failed {failed} of {} times, after {} runs of the search\n{}",
+        describe(&smallest),
+        args.times,
+        search.runs,
+        folder.path().join("plan.json").display()
+    ));
+    Ok(if failed > 0 { Exit::Violated } else { Exit::Unknown })
+}
+
+struct Search<'a> {
+    args: &'a ShrinkArgs,
+    progress: &'a Progress,
+    cancel: &'a CancellationToken,
+    runs: u32,
+}
+
+impl Search<'_> {
+    /// How often a plan is violated in `times` runs; one failure is enough when only whether it fails is asked.
+    async fn fails(&mut self, plan: &Plan, times: u32, once: bool) -> Result<u32, Refused> {
+        let mut failed = 0;
+        for _ in 0..times {
+            self.runs += 1;
+            let request = Request {
+                plan: plan.clone(),
+                provider: self.args.services.provider,
+                external: self.args.services.external()?,
+                out: self.args.out.clone(),
+            };
+            match run::run(&request, self.progress, self.cancel).await {
+                Ok(finished) => failed += u32::from(finished.judged.exit() == Exit::Violated),
+                Err(RunError::Interrupted) => return Err(RunError::Interrupted.into()),
+                // A run that could not be carried out says nothing about the plan.
+                Err(error) => self.progress.say(format!("  no verdict: {error}")),
+            }
+            if once && failed > 0 {
+                break;
+            }
+        }
+        Ok(failed)
+    }
+}
+
+fn describe(plan: &Plan) -> String {
+    let faults: Vec<String> = plan.faults.iter().map(|fault| crate::faults::describe(&fault.fault)).collect();
+    format!(
+        "{} faults ({}), {} users, {} messages/s, {:.0} s",
+        plan.faults.len(),
+        if faults.is_empty() { "none".to_owned() } else { faults.join("; ") },
+        plan.load.users,
+        plan.load.rate_per_s,
+        plan.load.duration_ms as f64 / 1_000.0
+    )
+}

@@ -1,0 +1,323 @@
+//! The cluster under test: chat nodes and writers, real processes that can be killed, frozen and started again.
+//!
+//! The harness never links them; it runs their binaries, reads their logs, and looks at them from outside.
+
+pub mod binaries;
+pub mod process;
+mod lifecycle;
+mod look;
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::sync::Mutex;
+
+use crate::{
+    environment::{Environment, EnvironmentError, child::last_lines, error::LOG_LINES},
+    history::{Recorder, What},
+    plan::{Plan, ProcessName},
+    wait::{self, WaitError},
+};
+
+pub use binaries::Binaries;
+use process::{Launch, Process};
+
+/// A process is listening within this time of its start; it binds before it does anything else.
+const LISTENING_LIMIT: Duration = Duration::from_secs(20);
+/// A process is ready within this time: it has found Kafka, Redis and PostgreSQL, and a writer has its partitions.
+const READY_LIMIT: Duration = Duration::from_secs(40);
+/// A graceful shutdown takes at most this; then it is killed, and that is noted. Longer than the processes' own drain.
+const GRACE: Duration = Duration::from_secs(12);
+
+/// Why the cluster is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// A log cannot be written.
+    #[error("cannot open the log {log}")]
+    Log {
+        /// Which.
+        log: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The binaries are missing and could not be built.
+    #[error("cannot build the chat binaries: {0}")]
+    Build(String),
+    /// A process died before it was ready.
+    #[error("{process} ended before it was ready ({status}); its log says:\n{tail}")]
+    Died {
+        /// Which process.
+        process: String,
+        /// Exit status.
+        status: String,
+        /// Last lines of its log.
+        tail: String,
+    },
+    /// A process did not become ready.
+    #[error("{process} is not ready; see {log}")]
+    NotReady {
+        /// Which process.
+        process: String,
+        /// Its log.
+        log: String,
+        /// The wait.
+        #[source]
+        source: WaitError,
+    },
+    /// There is no such process, or it does not run.
+    #[error("{0} does not run")]
+    NotRunning(ProcessName),
+    /// A listening address could not be set aside.
+    #[error("cannot set aside a port for {process}")]
+    Port {
+        /// Which process.
+        process: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The environment refused.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+}
+
+/// Nodes and writers by name.
+#[derive(Debug)]
+pub struct Cluster {
+    launches: BTreeMap<ProcessName, Launch>,
+    running: Mutex<BTreeMap<ProcessName, Process>>,
+    recorder: Recorder,
+    environment: Arc<Environment>,
+    http: reqwest::Client,
+}
+
+/// How a cluster is started.
+#[derive(Debug)]
+pub struct ClusterSpec<'a> {
+    /// What to start.
+    pub plan: &'a Plan,
+    /// With which binaries.
+    pub binaries: &'a Binaries,
+    /// Where logs go.
+    pub logs: PathBuf,
+    /// Names that keep runs apart where services are shared.
+    pub names: Names,
+}
+
+/// Names of the things that live in shared services.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// Topic of messages.
+    pub topic: String,
+    /// Topic of dead letters.
+    pub dead_letters: String,
+    /// Consumer group of the writers.
+    pub group: String,
+    /// Prefix of the Redis channels.
+    pub channel: String,
+}
+
+impl Names {
+    /// The protocol's defaults when the services are ours alone; suffixed by the run otherwise.
+    pub fn new(run_id: &str, shared: bool) -> Self {
+        let suffix = if shared { format!(".{run_id}") } else { String::new() };
+        Self {
+            topic: format!("chat.messages{suffix}"),
+            dead_letters: format!("chat.messages.dead{suffix}"),
+            group: format!("chat-writer{suffix}"),
+            channel: format!("{}{suffix}", chat_protocol::bus::DEFAULT_CHANNEL),
+        }
+    }
+}
+
+impl Cluster {
+    /// Starts every process and waits until all are ready.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`]; what was started is ended first.
+    pub async fn up(
+        spec: &ClusterSpec<'_>,
+        environment: &Arc<Environment>,
+        recorder: &Recorder,
+    ) -> Result<Self, ClusterError> {
+        let mut launches = BTreeMap::new();
+        for name in spec.plan.processes() {
+            launches.insert(name, Launch::new(name, spec, environment)?);
+        }
+        let cluster = Self {
+            launches,
+            running: Mutex::new(BTreeMap::new()),
+            recorder: recorder.clone(),
+            environment: Arc::clone(environment),
+            http: look::client(),
+        };
+        // Writers first make the tables; all become ready side by side.
+        let started = futures_util::future::try_join_all(spec.plan.processes().into_iter().map(|name| cluster.start(name)));
+        match started.await {
+            Ok(_) => Ok(cluster),
+            Err(error) => {
+                cluster.end_all().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Where clients reach the nodes, in order; stable over restarts.
+    pub fn node_addresses(&self) -> Vec<SocketAddr> {
+        let nodes = self.launches.iter().filter(|(name, _)| matches!(name, ProcessName::Node(_)));
+        nodes.map(|(_, launch)| launch.listen).collect()
+    }
+
+    /// Health and metrics address of any process.
+    pub fn address(&self, name: ProcessName) -> Option<SocketAddr> {
+        self.launches.get(&name).map(|launch| launch.listen)
+    }
+
+    /// Starts a process that does not run, and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`].
+    pub async fn start(&self, name: ProcessName) -> Result<(), ClusterError> {
+        let launch = self.launches.get(&name).ok_or(ClusterError::NotRunning(name))?;
+        let process = Process::spawn(launch, &self.recorder, &self.environment)?;
+        self.running.lock().await.insert(name, process);
+        self.until_ready(name, launch).await
+    }
+
+    async fn until_ready(&self, name: ProcessName, launch: &Launch) -> Result<(), ClusterError> {
+        let fail = |source| ClusterError::NotReady {
+            process: name.to_string(),
+            log: launch.log().display().to_string(),
+            source,
+        };
+        let died = |status: String| ClusterError::Died {
+            process: name.to_string(),
+            status,
+            tail: last_lines(launch.log(), LOG_LINES),
+        };
+        let what = format!("{name} ready");
+        let ready = wait::until(&what, LISTENING_LIMIT + READY_LIMIT, async || {
+            if let Some(status) = self.exit_status(name).await {
+                return Ok(Err(status));
+            }
+            look::ready(&self.http, launch.listen).await.map(Ok)
+        });
+        match ready.await.map_err(fail)? {
+            Ok(()) => {
+                self.recorder.record(What::Ready { process: name.to_string() });
+                Ok(())
+            }
+            Err(status) => Err(died(status)),
+        }
+    }
+
+    async fn exit_status(&self, name: ProcessName) -> Option<String> {
+        let running = self.running.lock().await;
+        running.get(&name).map_or_else(|| Some("not running".to_owned()), Process::exit_status)
+    }
+
+    /// Kills a process with SIGKILL and reaps it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`] when it does not run.
+    pub async fn kill(&self, name: ProcessName) -> Result<(), ClusterError> {
+        self.take(name).await?.kill().await
+    }
+
+    /// Ends a process with SIGTERM; kills it when it does not end in time.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`] when it does not run.
+    pub async fn terminate(&self, name: ProcessName) -> Result<(), ClusterError> {
+        self.take(name).await?.terminate(GRACE).await
+    }
+
+    /// Freezes a process.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`] when it does not run.
+    pub async fn pause(&self, name: ProcessName) -> Result<(), ClusterError> {
+        self.with(name, |process| process.signal(nix::sys::signal::Signal::SIGSTOP)).await
+    }
+
+    /// Thaws a process.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`] when it does not run.
+    pub async fn resume(&self, name: ProcessName) -> Result<(), ClusterError> {
+        self.with(name, |process| process.signal(nix::sys::signal::Signal::SIGCONT)).await
+    }
+
+    async fn with<T>(
+        &self,
+        name: ProcessName,
+        act: impl FnOnce(&Process) -> Result<T, ClusterError>,
+    ) -> Result<T, ClusterError> {
+        let running = self.running.lock().await;
+        act(running.get(&name).ok_or(ClusterError::NotRunning(name))?)
+    }
+
+    async fn take(&self, name: ProcessName) -> Result<Process, ClusterError> {
+        self.running.lock().await.remove(&name).ok_or(ClusterError::NotRunning(name))
+    }
+
+    /// Pids of the processes that run, for sampling.
+    pub async fn pids(&self) -> Vec<(ProcessName, u32)> {
+        self.running.lock().await.iter().map(|(name, process)| (*name, process.pid())).collect()
+    }
+
+    /// Evidence that a process is gone: no such pid, and its address refuses.
+    ///
+    /// # Errors
+    ///
+    /// What was seen instead.
+    pub async fn look_gone(&self, name: ProcessName) -> Result<String, String> {
+        let launch = self.launches.get(&name).ok_or_else(|| format!("there is no {name}"))?;
+        look::gone(name, launch.last_pid(), launch.listen).await
+    }
+
+    /// Evidence that a process is frozen: state T in /proc.
+    ///
+    /// # Errors
+    ///
+    /// What was seen instead.
+    pub async fn look_frozen(&self, name: ProcessName) -> Result<String, String> {
+        let launch = self.launches.get(&name).ok_or_else(|| format!("there is no {name}"))?;
+        look::frozen(name, launch.last_pid()).await
+    }
+
+    /// Evidence that a process is well: it answers its health check.
+    ///
+    /// # Errors
+    ///
+    /// What was seen instead.
+    pub async fn look_alive(&self, name: ProcessName) -> Result<String, String> {
+        let launch = self.launches.get(&name).ok_or_else(|| format!("there is no {name}"))?;
+        look::ready(&self.http, launch.listen).await.map(|()| format!("{name} is ready"))
+    }
+
+    /// Ends every process gracefully: nodes first, so that writers see the last messages.
+    pub async fn down(&self) {
+        let mut running = std::mem::take(&mut *self.running.lock().await);
+        let writers = running.split_off(&ProcessName::Writer(0));
+        for group in [running, writers] {
+            let ending = group.into_values().map(|process| process.terminate(GRACE));
+            for ended in futures_util::future::join_all(ending).await {
+                if let Err(error) = ended {
+                    self.recorder.record(What::Note { text: error.to_string() });
+                }
+            }
+        }
+    }
+
+    async fn end_all(&self) {
+        let running = std::mem::take(&mut *self.running.lock().await);
+        futures_util::future::join_all(running.into_values().map(Process::kill)).await;
+    }
+}

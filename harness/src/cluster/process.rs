@@ -1,0 +1,181 @@
+//! One process under test: how it is started, and its life from `Started` to `Exited`.
+
+use std::{
+    io::Write,
+    net::{SocketAddr, TcpListener},
+    os::unix::process::ExitStatusExt,
+    path::PathBuf,
+    process::ExitStatus,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+
+use crate::{
+    cluster::{ClusterError, ClusterSpec, lifecycle},
+    environment::{
+        Environment,
+        child::{Child, ChildSpec, Stdout},
+    },
+    history::{Recorder, What},
+    plan::ProcessName,
+};
+
+/// Everything needed to start a process, any number of times, at the same address.
+#[derive(Debug)]
+pub(super) struct Launch {
+    name: ProcessName,
+    child: ChildSpec,
+    pub(super) listen: SocketAddr,
+    last_pid: AtomicU32,
+}
+
+impl Launch {
+    pub(super) fn new(
+        name: ProcessName,
+        spec: &ClusterSpec<'_>,
+        environment: &Environment,
+    ) -> Result<Self, ClusterError> {
+        let listen = set_aside_port().map_err(|source| ClusterError::Port { process: name.to_string(), source })?;
+        let endpoints = environment.endpoints(name);
+        let plan = &spec.plan.cluster;
+        let mut args = vec![
+            format!("--name={name}"),
+            format!("--listen={listen}"),
+            format!("--kafka-brokers={}", endpoints.kafka_brokers),
+            format!("--topic={}", spec.names.topic),
+            format!("--postgres-url={}", endpoints.postgres_url),
+        ];
+        args.extend(endpoints.kafka_options.iter().map(|(key, value)| format!("--kafka-option={key}={value}")));
+        let (extra, bug) = match name {
+            ProcessName::Node(_) => {
+                args.push(format!("--redis-url={}", endpoints.redis_url));
+                args.push(format!("--redis-channel={}", spec.names.channel));
+                args.push(format!("--partitions={}", plan.partitions));
+                (&plan.node_flags, &plan.node_bug)
+            }
+            ProcessName::Writer(_) => {
+                args.push(format!("--dead-letter-topic={}", spec.names.dead_letters));
+                args.push(format!("--group={}", spec.names.group));
+                (&plan.writer_flags, &plan.writer_bug)
+            }
+        };
+        args.extend(extra.iter().cloned());
+        args.extend(bug.iter().map(|bug| format!("--bug={bug}")));
+        let child = ChildSpec {
+            name: name.to_string(),
+            program: spec.binaries.of(name),
+            args,
+            env: vec![("RUST_BACKTRACE".to_owned(), "1".to_owned())],
+            user: None,
+            folder: None,
+            log: spec.logs.join(format!("{name}.log")),
+        };
+        Ok(Self { name, child, listen, last_pid: AtomicU32::new(0) })
+    }
+
+    /// Its log file.
+    pub(super) fn log(&self) -> &PathBuf {
+        &self.child.log
+    }
+
+    /// Pid of the latest life; zero before the first.
+    pub(super) fn last_pid(&self) -> u32 {
+        self.last_pid.load(Ordering::Relaxed)
+    }
+}
+
+/// A free port on the loopback address. A process restarts at the same address, as a node behind a name would, so the
+/// port is chosen once; should another program take it in between, the process says so and dies, and the run with it.
+fn set_aside_port() -> Result<SocketAddr, std::io::Error> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+/// A process that runs, or has just ended by itself. Killed when dropped.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Arc<Child>,
+    /// Whether the harness wants it to end; otherwise its end is news.
+    asked: Arc<AtomicBool>,
+}
+
+impl Process {
+    pub(super) fn spawn(
+        launch: &Launch,
+        recorder: &Recorder,
+        environment: &Environment,
+    ) -> Result<Self, ClusterError> {
+        let name = launch.name.to_string();
+        let stdout = Stdout::Lines(follow(&name, launch.log(), recorder)?);
+        let child = Arc::new(Child::spawn(&launch.child, stdout, environment.registry())?);
+        let pid = u32::try_from(child.pid()).unwrap_or(0);
+        launch.last_pid.store(pid, Ordering::Relaxed);
+        recorder.record(What::Started { process: name.clone(), pid });
+        let asked = Arc::new(AtomicBool::new(false));
+        let (watched, expected, recorder) = (Arc::downgrade(&child), Arc::clone(&asked), recorder.clone());
+        let ending = child.ended();
+        tokio::spawn(async move {
+            let status = ending.await;
+            // Nobody owns it any more: it was dropped, and so killed, on purpose.
+            let asked = expected.load(Ordering::Relaxed) || watched.upgrade().is_none();
+            recorder.record(What::Exited { process: name, status: show_status(status), asked });
+        });
+        Ok(Self { child, asked })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        u32::try_from(self.child.pid()).unwrap_or(0)
+    }
+
+    pub(super) fn exit_status(&self) -> Option<String> {
+        self.child.exited().map(show_status)
+    }
+
+    pub(super) fn signal(&self, signal: Signal) -> Result<(), ClusterError> {
+        Ok(self.child.signal(signal)?)
+    }
+
+    pub(super) async fn kill(self) -> Result<(), ClusterError> {
+        self.asked.store(true, Ordering::Relaxed);
+        Ok(self.child.kill().await?)
+    }
+
+    pub(super) async fn terminate(self, grace: Duration) -> Result<(), ClusterError> {
+        if self.child.exited().is_some() {
+            return Ok(());
+        }
+        self.asked.store(true, Ordering::Relaxed);
+        self.child.terminate(Signal::SIGTERM, grace).await?;
+        Ok(())
+    }
+}
+
+fn show_status(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {}", Signal::try_from(signal).map_or("?", Signal::as_str)),
+        (None, None) => status.to_string(),
+    }
+}
+
+/// Copies a process's stdout into its log, and what is part of the contract into the history.
+fn follow(
+    name: &str,
+    log: &PathBuf,
+    recorder: &Recorder,
+) -> Result<Box<dyn FnMut(String) + Send>, ClusterError> {
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(log);
+    let mut file = file.map_err(|source| ClusterError::Log { log: log.display().to_string(), source })?;
+    let (name, recorder) = (name.to_owned(), recorder.clone());
+    Ok(Box::new(move |line| {
+        if let Some(event) = lifecycle::parse(&line) {
+            recorder.record(What::Lifecycle { process: name.clone(), event });
+        }
+        // A log that cannot be written must not stop the reading: a full pipe would freeze the process under test.
+        let _ = writeln!(file, "{line}");
+    }))
+}

@@ -1,0 +1,303 @@
+//! Faults: `inject` turns a wish into an [`ActiveFault`], `heal` consumes it and shows that it is gone.
+//!
+//! Injecting is never taken at its word. [`evidence`] probes from outside, on connections of its own, and only what it
+//! sees makes a fault count.
+
+mod bulk;
+pub mod evidence;
+pub mod player;
+mod postgres;
+mod redis;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::{
+    cluster::{Cluster, ClusterError},
+    environment::{
+        Environment, EnvironmentError,
+        toxiproxy::{AppliedToxic, ProxyError},
+    },
+    plan::{FaultKind, LinkName, ProcessName, Service, Toxic},
+    wait,
+};
+
+/// Longest time a healed service, process or link may take to be whole again before healing has failed.
+pub const HEAL_LIMIT: Duration = Duration::from_secs(30);
+
+/// Faults that are blows, not states, are struck this often until they end: clients come back within a second, and are
+/// to be hit again while they are still busy recovering.
+const STRIKE_EVERY: Duration = Duration::from_millis(1_000);
+
+/// Everything a fault may lay hands on.
+#[derive(Debug, Clone)]
+pub struct Field {
+    /// The services and proxies.
+    pub environment: Arc<Environment>,
+    /// The processes.
+    pub cluster: Arc<Cluster>,
+}
+
+/// Why a fault is not in force, or not gone.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultError {
+    /// The environment could not do it.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// A proxy could not be told, or did not do as told.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    /// The cluster could not do it.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// PostgreSQL could not be told.
+    #[error("PostgreSQL refused: {0}")]
+    Postgres(#[from] sqlx::Error),
+    /// Redis could not be told.
+    #[error("Redis refused: {0}")]
+    Redis(#[from] fred::error::Error),
+    /// It is not gone after healing.
+    #[error("the fault is still there after healing: {0}")]
+    StillThere(String),
+    /// A blow that hit nobody.
+    #[error("{0}")]
+    Missed(String),
+}
+
+/// A fault in force. Must be healed; dropping it leaves the cluster hurt.
+#[must_use = "a fault that is not healed outlives its window"]
+#[derive(Debug)]
+pub struct ActiveFault {
+    kind: FaultKind,
+    hold: Hold,
+}
+
+/// What keeps a fault in force.
+#[derive(Debug)]
+enum Hold {
+    /// A state of a service, link or process; undone by a call.
+    State,
+    /// Toxics of this fault on its links; others may be there beside them.
+    Toxics(Vec<AppliedToxic>),
+    /// An open transaction that holds a lock; undone by closing it.
+    Session(Box<sqlx::PgConnection>),
+    /// A task that strikes again and again; undone by stopping it.
+    Striking { stop: CancellationToken, task: AbortOnDropHandle<u64> },
+}
+
+/// Puts a fault in force.
+///
+/// # Errors
+///
+/// [`FaultError`] when it could not be; whatever was begun is undone.
+pub async fn inject(kind: &FaultKind, field: &Field) -> Result<ActiveFault, FaultError> {
+    let hold = match kind {
+        FaultKind::ServiceStop { service } => state(field.environment.stop(*service).await)?,
+        FaultKind::ServiceKill { service } => state(field.environment.kill(*service).await)?,
+        FaultKind::ServicePause { service } => state(field.environment.pause(*service).await)?,
+        FaultKind::LinkDown { links } => {
+            for link in links {
+                if let Err(error) = field.environment.proxies().disable(*link).await {
+                    for link in links {
+                        undone(*link, field.environment.proxies().enable(*link).await);
+                    }
+                    return Err(error.into());
+                }
+            }
+            Hold::State
+        }
+        FaultKind::LinkToxic { links, toxic, direction } => {
+            let mut applied = Vec::new();
+            for link in links {
+                match field.environment.proxies().add(*link, toxic, *direction).await {
+                    Ok(toxics) => applied.extend(toxics),
+                    Err(error) => {
+                        for toxic in &applied {
+                            undone(*link, field.environment.proxies().remove(toxic).await);
+                        }
+                        return Err(error.into());
+                    }
+                }
+            }
+            Hold::Toxics(applied)
+        }
+        FaultKind::ProcessKill { processes } => {
+            for process in processes {
+                field.cluster.kill(*process).await?;
+            }
+            Hold::State
+        }
+        FaultKind::ProcessTerminate { processes } => {
+            for process in processes {
+                field.cluster.terminate(*process).await?;
+            }
+            Hold::State
+        }
+        FaultKind::ProcessPause { processes } => {
+            for process in processes {
+                field.cluster.pause(*process).await?;
+            }
+            Hold::State
+        }
+        FaultKind::RedisClientKill => {
+            let endpoint = field.environment.verifier().redis_url;
+            redis::kill_subscribers(&endpoint).await?;
+            strike(move || {
+                let endpoint = endpoint.clone();
+                async move { redis::kill_subscribers(&endpoint).await.map_err(|error| error.to_string()) }
+            })
+        }
+        FaultKind::PostgresTerminate => {
+            let endpoint = field.environment.verifier().postgres_url;
+            postgres::terminate_sessions(&endpoint).await?;
+            strike(move || {
+                let endpoint = endpoint.clone();
+                async move { postgres::terminate_sessions(&endpoint).await.map_err(|error| error.to_string()) }
+            })
+        }
+        FaultKind::PostgresReadOnly => {
+            postgres::set_read_only(&field.environment.verifier().postgres_url, true).await?;
+            Hold::State
+        }
+        FaultKind::PostgresLock => {
+            Hold::Session(Box::new(postgres::lock_messages(&field.environment.verifier().postgres_url).await?))
+        }
+    };
+    Ok(ActiveFault { kind: kind.clone(), hold })
+}
+
+fn state(done: Result<(), EnvironmentError>) -> Result<Hold, FaultError> {
+    done?;
+    Ok(Hold::State)
+}
+
+/// What is undone after a failed injection is undone as well as can be; the injection's error is the one that counts.
+fn undone(link: LinkName, undone: Result<(), ProxyError>) {
+    if let Err(error) = undone {
+        tracing::warn!(%link, %error, "could not restore a link after a failed injection");
+    }
+}
+
+fn strike<F>(blow: impl Fn() -> F + Send + 'static) -> Hold
+where
+    F: Future<Output = Result<u64, String>> + Send,
+{
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let task = tokio::spawn(async move {
+        let mut hits = 0;
+        while stopped.run_until_cancelled(wait::pause(STRIKE_EVERY)).await.is_some() {
+            match blow().await {
+                Ok(hit) => hits += hit,
+                Err(error) => tracing::debug!(%error, "a blow missed"),
+            }
+        }
+        hits
+    });
+    Hold::Striking { stop, task: AbortOnDropHandle::new(task) }
+}
+
+impl ActiveFault {
+    /// Ends the fault and shows that it is gone. Returns what was seen.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] when it could not be ended, or is still to be seen within [`HEAL_LIMIT`].
+    pub async fn heal(self, field: &Field) -> Result<String, FaultError> {
+        let struck = match self.hold {
+            Hold::State => None,
+            Hold::Toxics(toxics) => {
+                for toxic in &toxics {
+                    field.environment.proxies().remove(toxic).await?;
+                }
+                None
+            }
+            Hold::Session(session) => {
+                sqlx::Connection::close(*session).await?;
+                None
+            }
+            Hold::Striking { stop, task } => {
+                stop.cancel();
+                Some(task.await.unwrap_or(0))
+            }
+        };
+        match &self.kind {
+            FaultKind::ServiceStop { service } | FaultKind::ServiceKill { service } => {
+                field.environment.start(*service).await?;
+            }
+            FaultKind::ServicePause { service } => field.environment.unpause(*service).await?,
+            FaultKind::LinkDown { links } => {
+                for link in links {
+                    field.environment.proxies().enable(*link).await?;
+                }
+            }
+            FaultKind::ProcessKill { processes } | FaultKind::ProcessTerminate { processes } => {
+                for process in processes {
+                    field.cluster.start(*process).await?;
+                }
+            }
+            FaultKind::ProcessPause { processes } => {
+                for process in processes {
+                    field.cluster.resume(*process).await?;
+                }
+            }
+            FaultKind::PostgresReadOnly => {
+                postgres::set_read_only(&field.environment.verifier().postgres_url, false).await?;
+            }
+            FaultKind::LinkToxic { .. }
+            | FaultKind::RedisClientKill
+            | FaultKind::PostgresTerminate
+            | FaultKind::PostgresLock => {}
+        }
+        let seen = wait::until("the fault gone", HEAL_LIMIT, async || evidence::gone(&self.kind, field).await)
+            .await
+            .map_err(|error| FaultError::StillThere(error.to_string()))?;
+        Ok(match struck {
+            Some(hits) => format!("{seen}; {hits} further sessions hit meanwhile"),
+            None => seen,
+        })
+    }
+}
+
+/// What a fault does, for people: "postgres stopped".
+pub fn describe(kind: &FaultKind) -> String {
+    let join = |names: Vec<String>| match names.len() {
+        0..=3 => names.join(", "),
+        n => format!("{} and {} more", names[0], n - 1),
+    };
+    let links = |links: &[LinkName]| join(links.iter().map(ToString::to_string).collect());
+    let processes = |processes: &[ProcessName]| join(processes.iter().map(ToString::to_string).collect());
+    match kind {
+        FaultKind::ServiceStop { service } => format!("{service} stopped"),
+        FaultKind::ServiceKill { service } => format!("{service} killed"),
+        FaultKind::ServicePause { service } => format!("{service} frozen"),
+        FaultKind::LinkDown { links: names } => format!("{} down", links(names)),
+        FaultKind::LinkToxic { links: names, toxic, .. } => match toxic {
+            Toxic::Latency { latency_ms, jitter_ms } => format!("{} +{latency_ms}±{jitter_ms} ms", links(names)),
+            Toxic::Bandwidth { kbytes_per_s } => format!("{} at {kbytes_per_s} kB/s", links(names)),
+            Toxic::Slicer { .. } => format!("{} sliced", links(names)),
+            Toxic::BlackHole => format!("{} black-holed", links(names)),
+            Toxic::Reset { .. } => format!("{} reset", links(names)),
+            Toxic::LimitData { bytes } => format!("{} cut after {bytes} bytes", links(names)),
+            Toxic::SlowClose { delay_ms } => format!("{} closing {delay_ms} ms late", links(names)),
+        },
+        FaultKind::ProcessKill { processes: names } => format!("{} killed", processes(names)),
+        FaultKind::ProcessTerminate { processes: names } => format!("{} terminated", processes(names)),
+        FaultKind::ProcessPause { processes: names } => format!("{} frozen", processes(names)),
+        FaultKind::RedisClientKill => "redis subscriptions killed".to_owned(),
+        FaultKind::PostgresTerminate => "postgres sessions terminated".to_owned(),
+        FaultKind::PostgresReadOnly => "postgres read-only".to_owned(),
+        FaultKind::PostgresLock => "messages table locked".to_owned(),
+    }
+}
+
+/// The service whose absence a fault causes for everybody, if it does.
+pub fn service_away(kind: &FaultKind) -> Option<Service> {
+    match kind {
+        FaultKind::ServiceStop { service }
+        | FaultKind::ServiceKill { service }
+        | FaultKind::ServicePause { service } => Some(*service),
+        _ => None,
+    }
+}

@@ -1,0 +1,48 @@
+//! What is done to Redis from inside, on a connection of its own past every proxy.
+
+use fred::prelude::*;
+
+use super::FaultError;
+
+async fn connect(url: &str) -> Result<Client, FaultError> {
+    let mut config = Config::from_url(url)?;
+    config.fail_fast = true;
+    let client = Builder::from_config(config)
+        .with_connection_config(|connection| {
+            connection.connection_timeout = std::time::Duration::from_secs(2);
+            connection.internal_command_timeout = std::time::Duration::from_secs(2);
+            connection.max_command_attempts = 1;
+        })
+        .build()?;
+    client.init().await?;
+    Ok(client)
+}
+
+/// Closes the connection of every subscriber; returns how many there were.
+pub(super) async fn kill_subscribers(url: &str) -> Result<u64, FaultError> {
+    let client = connect(url).await?;
+    let hit: u64 = client.custom(fred::cmd!("CLIENT"), vec!["KILL", "TYPE", "pubsub"]).await?;
+    client.quit().await?;
+    Ok(hit)
+}
+
+/// Age in seconds of the oldest subscriber's connection, and how many there are.
+pub(super) async fn subscriber_ages(url: &str) -> Result<(usize, Option<u64>), FaultError> {
+    let client = connect(url).await?;
+    let list: String = client.custom(fred::cmd!("CLIENT"), vec!["LIST", "TYPE", "pubsub"]).await?;
+    client.quit().await?;
+    let ages: Vec<u64> = list
+        .lines()
+        .filter_map(|line| line.split(' ').find_map(|field| field.strip_prefix("age=")))
+        .filter_map(|age| age.parse().ok())
+        .collect();
+    Ok((ages.len(), ages.into_iter().max()))
+}
+
+/// Has Redis send this many bytes back.
+pub(super) async fn transfer(url: &str, bytes: u32) -> Result<(), FaultError> {
+    let client = connect(url).await?;
+    let _: String = client.custom(fred::cmd!("ECHO"), vec!["x".repeat(bytes as usize)]).await?;
+    client.quit().await?;
+    Ok(())
+}

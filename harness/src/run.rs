@@ -1,0 +1,306 @@
+//! A run's life, in one function: [`run`].
+//!
+//! 1. make the run's folder and write the plan into it
+//! 2. rent the services, each behind its proxies
+//! 3. start the cluster under test
+//! 4. gather the users: connect, join
+//! 5. start the clock: the load sends on its schedule, the player breaks things on theirs
+//! 6. heal everything, and see that it is healed
+//! 7. settle: wait for the ledgers to come to rest
+//! 8. read the ledgers, past every proxy
+//! 9. take everything down; close the history
+//! 10. judge it, write the report
+//!
+//! The history is on disk before anything is judged; `squall check` does step 10 again at any time.
+
+pub mod folder;
+pub mod judge;
+mod sampler;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    cluster::{Binaries, Cluster, ClusterError, ClusterSpec, Names},
+    environment::{self, Environment, EnvironmentError, EnvironmentSpec, External, Provider, ProviderChoice},
+    faults::{Field, player},
+    history::{HistoryWriter, Phase, Recorder, What, recorder::RecorderError},
+    load::{LiveStats, Load, LoadError, LoadTargets},
+    plan::{Arrivals, Plan},
+    progress::Progress,
+    run::folder::{FolderError, RunFolder},
+    verifier::{KafkaError, Verifier},
+    wait,
+};
+
+/// Between "all have joined" and the first due message: every dispatcher has seen the zero by then.
+const LEAD: Duration = Duration::from_millis(250);
+/// Deliveries have come to rest when none arrived for this long; a resume or a catch-up takes well under it.
+const QUIET: Duration = Duration::from_millis(1_500);
+
+/// What to run, where, and with which services.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The plan.
+    pub plan: Plan,
+    /// Which provider.
+    pub provider: ProviderChoice,
+    /// Its services, for the external provider.
+    pub external: Option<External>,
+    /// Run folders go below this.
+    pub out: PathBuf,
+}
+
+/// Why there is no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The run's folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The services.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// The processes under test.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The users.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The topics.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// The history.
+    #[error(transparent)]
+    Recorder(#[from] RecorderError),
+    /// The judging.
+    #[error(transparent)]
+    Judge(#[from] judge::JudgeError),
+    /// The provider cannot do what the plan asks for.
+    #[error("the {provider} provider cannot do this: {why}")]
+    Unsupported {
+        /// Provider.
+        provider: String,
+        /// Which fault, and why.
+        why: String,
+    },
+    /// Ctrl-C or SIGTERM.
+    #[error("interrupted; everything was taken down")]
+    Interrupted,
+}
+
+/// A run that has a verdict.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its folder.
+    pub folder: RunFolder,
+    /// Its verdict and report.
+    pub judged: judge::Judged,
+}
+
+/// Carries out a plan.
+///
+/// # Errors
+///
+/// [`RunError`] when no verdict could be reached; whatever was started is down again by then.
+pub async fn run(
+    request: &Request,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<Finished, RunError> {
+    let plan = Arc::new(request.plan.clone());
+    let clock = Clock::start();
+    let folder = RunFolder::create(&request.out, &plan, clock.zero_unix_ms())?;
+    progress.say(format!("{}: {} (seed {})", plan.scenario, plan.title, plan.seed));
+    let (recorder, history) = HistoryWriter::create(&folder.history(), clock)?;
+    let carried_out = carry_out(request, &plan, &folder, recorder, progress, cancel).await;
+    // Every recorder is gone with `carry_out`, so this waits for the disk only. Its error matters less than the run's.
+    let closed = tokio::task::spawn_blocking(|| history.finish()).await.unwrap_or(Err(RecorderError::Panicked));
+    let facts = carried_out?;
+    closed?;
+    progress.now("judging");
+    folder.write_facts(&facts)?;
+    let judged = judge::judge(&folder)?;
+    Ok(Finished { folder, judged })
+}
+
+/// Steps 2 to 9.
+async fn carry_out(
+    request: &Request,
+    plan: &Arc<Plan>,
+    folder: &RunFolder,
+    recorder: Recorder,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<folder::Facts, RunError> {
+    let began = Instant::now();
+    let binaries = Binaries::ready(plan.cluster.node_bug.is_some() || plan.cluster.writer_bug.is_some(), progress);
+    let binaries = cancel.run_until_cancelled(binaries).await.ok_or(RunError::Interrupted)??;
+
+    recorder.record(What::Phase(Phase::Environment));
+    let processes = plan.processes();
+    let spec = EnvironmentSpec {
+        run_id: folder.run_id(),
+        processes: &processes,
+        choice: request.provider,
+        external: request.external.clone(),
+        logs_dir: &folder.logs(),
+    };
+    let up = cancel.run_until_cancelled(Environment::up(spec, progress)).await;
+    let environment = Arc::new(up.ok_or(RunError::Interrupted)??);
+    let carried_out = on_environment(plan, folder, request.external.as_ref(), &environment, &binaries, &recorder, progress, cancel, began).await;
+    drop(recorder);
+    progress.now("taking the services down");
+    let facts = environment.facts().to_vec();
+    let provider = environment.provider().to_string();
+    // The cluster and every probe are gone, so this is the last owner.
+    let down = match Arc::try_unwrap(environment) {
+        Ok(environment) => environment.down().await,
+        Err(shared) => {
+            drop(shared);
+            Ok(())
+        }
+    };
+    let mut carried_out = carried_out?;
+    down?;
+    carried_out.provider = provider;
+    carried_out.services = facts;
+    Ok(carried_out)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the middle of one story, split only so that the services end after it")]
+async fn on_environment(
+    plan: &Arc<Plan>,
+    folder: &RunFolder,
+    external: Option<&External>,
+    environment: &Arc<Environment>,
+    binaries: &Binaries,
+    recorder: &Recorder,
+    progress: &Progress,
+    cancel: &CancellationToken,
+    began: Instant,
+) -> Result<folder::Facts, RunError> {
+    for planned in &plan.faults {
+        environment::supports(environment.provider(), external, &planned.fault)
+            .map_err(|why| RunError::Unsupported { provider: environment.provider().to_string(), why })?;
+    }
+    let names = Names::new(folder.run_id(), environment.provider() == Provider::External);
+    recorder.record(What::Phase(Phase::Cluster));
+    progress.now("starting the cluster");
+    crate::verifier::create_topics(&environment.verifier(), &names, plan.cluster.partitions).await?;
+    let spec = ClusterSpec { plan, binaries, logs: folder.logs(), names: names.clone() };
+    let up = cancel.run_until_cancelled(Cluster::up(&spec, environment, recorder)).await;
+    let cluster = Arc::new(up.ok_or(RunError::Interrupted)??);
+    let start_up = began.elapsed();
+    progress.say(format!(
+        "{} services, {} nodes and {} writers up in {:.1} s ({})",
+        crate::plan::Service::ALL.len(),
+        plan.cluster.nodes,
+        plan.cluster.writers,
+        start_up.as_secs_f64(),
+        environment.provider()
+    ));
+    let sampling = sampler::start(Arc::clone(&cluster), recorder.clone());
+    let verifier = Verifier::new(environment.verifier(), names);
+    let driven = drive(plan, environment, &cluster, &verifier, recorder, progress, cancel).await;
+    sampling.stop().await;
+    progress.now("stopping the cluster");
+    cluster.down().await;
+    driven?;
+    Ok(folder::Facts::of_this_machine(start_up))
+}
+
+/// Steps 4 to 8, on a cluster that is up.
+async fn drive(
+    plan: &Arc<Plan>,
+    environment: &Arc<Environment>,
+    cluster: &Arc<Cluster>,
+    verifier: &Verifier,
+    recorder: &Recorder,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<(), RunError> {
+    let arrivals = Arc::new(Arrivals::of(plan));
+    let stats = Arc::new(LiveStats::default());
+    recorder.record(What::Phase(Phase::Gather));
+    progress.now(format!("{} users connect and join", plan.load.users));
+    let targets = LoadTargets { nodes: cluster.node_addresses() };
+    let mut load = Load::gather(
+        Arc::clone(plan),
+        Arc::clone(&arrivals),
+        targets,
+        recorder.clone(),
+        Arc::clone(&stats),
+        cancel.clone(),
+    )
+    .await?;
+
+    let zero = Instant::now() + LEAD;
+    recorder.record_at(zero, What::Phase(Phase::Load));
+    let field = Field { environment: Arc::clone(environment), cluster: Arc::clone(cluster) };
+    let in_force = player::InForce::default();
+    let showing = sampler::show(plan, zero, &stats, &in_force, progress);
+    let (scheduled, ()) = tokio::join!(
+        async {
+            let scheduled = load.schedule(zero).await;
+            recorder.record(What::Phase(Phase::LoadEnded));
+            scheduled
+        },
+        player::play(plan, zero, &field, recorder, &in_force, progress, cancel),
+    );
+    showing.stop().await;
+    recorder.record(What::Phase(Phase::Healed));
+
+    let settled = async {
+        scheduled?;
+        settle(plan, verifier, &stats, recorder, progress, cancel).await;
+        if cancel.is_cancelled() {
+            return Ok(());
+        }
+        recorder.record(What::Phase(Phase::Settled));
+        progress.now("reading the ledgers");
+        verifier.read_all(plan, &arrivals, recorder).await;
+        recorder.record(What::Phase(Phase::Read));
+        Ok::<(), RunError>(())
+    }
+    .await;
+    let finished = load.finish().await;
+    settled?;
+    let summary = finished?;
+    tracing::debug!(?summary, "the load's own account");
+    if cancel.is_cancelled() { Err(RunError::Interrupted) } else { Ok(()) }
+}
+
+/// Waits until PostgreSQL has got as far as Kafka and no delivery has come for a while, or the plan's limit is reached.
+async fn settle(
+    plan: &Plan,
+    verifier: &Verifier,
+    stats: &LiveStats,
+    recorder: &Recorder,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) {
+    progress.now("waiting for the ledgers to come to rest");
+    let limit = Duration::from_millis(plan.settle_limit_ms);
+    let mut last = (stats.received.load(Relaxed), Instant::now());
+    let resting = wait::until("ledgers at rest", limit, async || {
+        if stats.received.load(Relaxed) != last.0 {
+            last = (stats.received.load(Relaxed), Instant::now());
+        }
+        let stored = verifier.at_rest().await?;
+        if last.1.elapsed() < QUIET {
+            return Err(format!("{stored}; deliveries still arrive"));
+        }
+        Ok(stored)
+    });
+    match cancel.run_until_cancelled(resting).await {
+        Some(Ok(stored)) => progress.say(format!("ledgers at rest: {stored}")),
+        Some(Err(error)) => recorder.record(What::Note { text: format!("the ledgers did not come to rest: {error}") }),
+        None => {}
+    }
+}

@@ -1,0 +1,244 @@
+//! The run's folder: `OUT/SCENARIO/RUN-ID/{plan.json, history, facts.json, result.json, report.*, junit.xml, logs/}`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::plan::{PLAN_FORMAT, Plan};
+
+/// A run is not begun with less than this free: history, logs and the services' data of an ordinary run stay below it.
+const FREE_MIN_BYTES: u64 = 300 * 1024 * 1024;
+
+/// Why a folder cannot be made, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// Reading or writing failed.
+    #[error("cannot {verb} {path}")]
+    Io {
+        /// "create", "read", "write".
+        verb: &'static str,
+        /// What.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not what it should be.
+    #[error("{path} is not a {what}: {why}")]
+    Malformed {
+        /// Which file.
+        path: String,
+        /// What it should be.
+        what: &'static str,
+        /// Why it is not.
+        why: String,
+    },
+    /// The disk is full, or nearly.
+    #[error("only {free_mib} MiB are free where {path} would go; a run needs {needed_mib} MiB")]
+    DiskFull {
+        /// Where.
+        path: String,
+        /// Free.
+        free_mib: u64,
+        /// Needed.
+        needed_mib: u64,
+    },
+}
+
+/// What the run was made of, beside the plan; in `facts.json`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Facts {
+    /// Provider of the services.
+    pub provider: String,
+    /// Versions of the services.
+    pub services: Vec<(String, String)>,
+    /// The machine and this build.
+    pub machine: Vec<(String, String)>,
+    /// From the start to a ready cluster.
+    pub start_up_ms: u64,
+}
+
+impl Facts {
+    /// Facts of the machine the harness runs on.
+    pub fn of_this_machine(start_up: Duration) -> Self {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let memory = read("/proc/meminfo");
+        let memory = memory.lines().next().and_then(|line| line.split_whitespace().nth(1)).unwrap_or("0");
+        let memory_gib = memory.parse::<u64>().unwrap_or(0).div_ceil(1024 * 1024);
+        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        let fact = |name: &str, value: String| (name.to_owned(), value);
+        let machine = vec![
+            fact("cores", cores.to_string()),
+            fact("memory", format!("{memory_gib} GiB")),
+            fact("kernel", read("/proc/sys/kernel/osrelease")),
+            fact("build", if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned()),
+            fact("squall", env!("CARGO_PKG_VERSION").to_owned()),
+        ];
+        let start_up_ms = u64::try_from(start_up.as_millis()).unwrap_or(u64::MAX);
+        Self { provider: String::new(), services: Vec::new(), machine, start_up_ms }
+    }
+}
+
+/// A run's folder.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    path: PathBuf,
+    run_id: String,
+}
+
+impl RunFolder {
+    /// Makes the folder and writes the plan into it.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError`].
+    pub fn create(out: &Path, plan: &Plan, unix_ms: u64) -> Result<Self, FolderError> {
+        let run_id = run_id(unix_ms, std::process::id());
+        let path = out.join(&plan.scenario).join(&run_id);
+        let folder = Self { path, run_id };
+        let logs = folder.logs();
+        fs::create_dir_all(&logs).map_err(io("create", &logs))?;
+        folder.check_space()?;
+        folder.write("plan.json", plan)?;
+        Ok(folder)
+    }
+
+    /// Opens the folder of an earlier run.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError`] when there is no plan in it.
+    pub fn open(path: &Path) -> Result<Self, FolderError> {
+        let run_id = path.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
+        let folder = Self { path: path.to_path_buf(), run_id };
+        folder.plan()?;
+        Ok(folder)
+    }
+
+    /// Unique on this machine: the time, and the process that made it.
+    pub fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The history file.
+    pub fn history(&self) -> PathBuf {
+        self.path.join("history")
+    }
+
+    /// Logs of processes and services.
+    pub fn logs(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+
+    /// The plan it was made from.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError`].
+    pub fn plan(&self) -> Result<Plan, FolderError> {
+        read_plan(&self.path.join("plan.json"))
+    }
+
+    /// Writes `facts.json`.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError`].
+    pub fn write_facts(&self, facts: &Facts) -> Result<(), FolderError> {
+        self.write("facts.json", facts)
+    }
+
+    /// Facts of the run; empty ones for a run that was killed before they were known.
+    pub fn facts(&self) -> Facts {
+        read(&self.path.join("facts.json"), "facts file").unwrap_or_default()
+    }
+
+    fn write(&self, name: &str, value: &impl Serialize) -> Result<(), FolderError> {
+        let path = self.path.join(name);
+        let fail = io("write", &path);
+        let text = serde_json::to_string_pretty(value).map_err(|error| fail(error.into()))?;
+        fs::write(&path, text + "\n").map_err(io("write", &path))
+    }
+
+    fn check_space(&self) -> Result<(), FolderError> {
+        let space = nix::sys::statvfs::statvfs(&self.path)
+            .map_err(|error| io("look at", &self.path)(std::io::Error::from(error)))?;
+        let free = space.blocks_available() * space.fragment_size();
+        if free >= FREE_MIN_BYTES {
+            return Ok(());
+        }
+        // Leave nothing half made behind.
+        let _ = fs::remove_dir_all(&self.path);
+        Err(FolderError::DiskFull {
+            path: self.path.display().to_string(),
+            free_mib: free / (1024 * 1024),
+            needed_mib: FREE_MIN_BYTES / (1024 * 1024),
+        })
+    }
+}
+
+/// Reads a `plan.json`.
+///
+/// # Errors
+///
+/// [`FolderError`], also for a plan of another format.
+pub fn read_plan(path: &Path) -> Result<Plan, FolderError> {
+    let plan: Plan = read(path, "plan")?;
+    if plan.format == PLAN_FORMAT {
+        return Ok(plan);
+    }
+    let why = format!("it has format {}, this squall reads {PLAN_FORMAT}", plan.format);
+    Err(FolderError::Malformed { path: path.display().to_string(), what: "plan", why })
+}
+
+fn read<T: DeserializeOwned>(path: &Path, what: &'static str) -> Result<T, FolderError> {
+    let text = fs::read_to_string(path).map_err(io("read", path))?;
+    serde_json::from_str(&text).map_err(|error| FolderError::Malformed {
+        path: path.display().to_string(),
+        what,
+        why: error.to_string(),
+    })
+}
+
+fn io(verb: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> FolderError + use<> {
+    let path = path.display().to_string();
+    move |source| FolderError::Io { verb, path, source }
+}
+
+/// `20261124-201534-12345`: UTC, so folders sort by time; the pid keeps two runs of one second apart.
+fn run_id(unix_ms: u64, pid: u32) -> String {
+    let seconds = unix_ms / 1_000;
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Howard Hinnant's civil_from_days, for days since 1970.
+    let z = days + 719_468;
+    let era = z / 146_097;
+    let day_of_era = z % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}-{pid}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn run_ids_tell_the_time() {
+        assert_eq!(run_id(1_795_551_334_123, 7), "20261124-201534-7");
+        assert_eq!(run_id(951_782_400_000, 1), "20000229-000000-1");
+    }
+}

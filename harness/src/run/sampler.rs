@@ -1,0 +1,114 @@
+//! Once a second: what each process costs, for the history; and how the run stands, for whoever watches.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::{
+    cluster::Cluster,
+    faults::player::InForce,
+    history::{Recorder, What},
+    load::LiveStats,
+    plan::Plan,
+    progress::Progress,
+    wait,
+};
+
+const EVERY: Duration = Duration::from_secs(1);
+/// A log in CI wants a line now and then, not every second.
+const PLAIN_LINE_EVERY_S: u64 = 5;
+
+/// A task that repeats until stopped.
+#[derive(Debug)]
+pub(super) struct Repeating {
+    stop: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Repeating {
+    fn spawn<F: Future<Output = ()> + Send>(mut each: impl FnMut(u64) -> F + Send + 'static) -> Self {
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            for tick in 0.. {
+                each(tick).await;
+                if stopped.run_until_cancelled(wait::pause(EVERY)).await.is_none() {
+                    return;
+                }
+            }
+        });
+        Self { stop, task: AbortOnDropHandle::new(task) }
+    }
+
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::warn!(%error, "a sampler failed");
+        }
+    }
+}
+
+/// Samples every process of the cluster from /proc.
+pub(super) fn start(cluster: Arc<Cluster>, recorder: Recorder) -> Repeating {
+    Repeating::spawn(move |_| {
+        let (cluster, recorder) = (Arc::clone(&cluster), recorder.clone());
+        async move {
+            for (name, pid) in cluster.pids().await {
+                if let Some(sample) = sample(&name.to_string(), pid) {
+                    recorder.record(sample);
+                }
+            }
+        }
+    })
+}
+
+fn sample(process: &str, pid: u32) -> Option<What> {
+    // Kernel constants on every Linux that Rust supports: 100 ticks a second, 4 KiB pages.
+    const MS_PER_TICK: u64 = 10;
+    const KIB_PER_PAGE: u64 = 4;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    // Numbered from `state`, the third field of proc(5).
+    let field = |number: usize| fields.get(number - 3).and_then(|field| field.parse::<u64>().ok());
+    Some(What::Sample {
+        process: process.to_owned(),
+        rss_kib: field(24)? * KIB_PER_PAGE,
+        open_files: u32::try_from(std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count()).ok()?,
+        threads: u32::try_from(field(20)?).ok()?,
+        cpu_ms: (field(14)? + field(15)?) * MS_PER_TICK,
+    })
+}
+
+/// Tells how the load stands.
+pub(super) fn show(
+    plan: &Plan,
+    zero: Instant,
+    stats: &Arc<LiveStats>,
+    in_force: &InForce,
+    progress: &Progress,
+) -> Repeating {
+    let total_s = plan.load.duration_ms / 1_000;
+    let users = plan.load.users;
+    let (stats, in_force, progress) = (Arc::clone(stats), in_force.clone(), progress.clone());
+    Repeating::spawn(move |tick| {
+        let line = format!(
+            "{:>3} / {total_s} s   users {}/{users}   sent {}   acked {}   open {}   received {}   {}",
+            zero.elapsed().as_secs(),
+            stats.connected.load(Relaxed),
+            stats.sent.load(Relaxed),
+            stats.acked.load(Relaxed),
+            stats.indeterminate.load(Relaxed),
+            stats.received.load(Relaxed),
+            in_force.describe().unwrap_or_else(|| "healthy".to_owned()),
+        );
+        if progress.is_live() {
+            progress.now(line);
+        } else if tick % PLAIN_LINE_EVERY_S == 0 {
+            progress.say(line);
+        }
+        async {}
+    })
+}

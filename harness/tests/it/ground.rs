@@ -1,0 +1,58 @@
+//! Where the tests run: which providers, and a folder that goes away.
+//!
+//! `SQUALL_TEST_PROVIDERS=host,docker` demands both; without it, host always, and docker when an engine answers.
+
+use std::path::Path;
+
+use harness::{
+    environment::ProviderChoice,
+    plan::Plan,
+    progress::Progress,
+    run::{self, Finished, Request, RunError},
+    scenario::{Choices, Scenario, library},
+};
+use tokio_util::sync::CancellationToken;
+
+/// The provider most tests use: the first one demanded, host otherwise.
+pub(crate) fn provider() -> ProviderChoice {
+    providers()[0]
+}
+
+/// All providers that must work here.
+pub(crate) fn providers() -> Vec<ProviderChoice> {
+    match std::env::var("SQUALL_TEST_PROVIDERS") {
+        Ok(demanded) => demanded.split(',').map(|name| name.trim().parse().unwrap()).collect(),
+        Err(_) if engine_answers() => vec![ProviderChoice::Host, ProviderChoice::Docker],
+        Err(_) => vec![ProviderChoice::Host],
+    }
+}
+
+fn engine_answers() -> bool {
+    let asked = std::process::Command::new("docker").arg("version").output();
+    asked.is_ok_and(|answer| answer.status.success())
+}
+
+/// A shipped scenario as a plan, changed by the test.
+pub(crate) fn plan(name: &str, choices: &Choices, change: impl FnOnce(String) -> String) -> Plan {
+    let found = library::find(name).unwrap();
+    let text = change(found.text);
+    Scenario::plan(name, name, &text, choices).unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)))
+}
+
+/// Choices with a seed and a prefix of the test's own.
+pub(crate) fn choices(seed: u64) -> Choices {
+    Choices { seed, room_prefix: format!("t{seed}-"), ..Choices::default() }
+}
+
+/// Runs a plan to its verdict.
+pub(crate) async fn run(plan: Plan, provider: ProviderChoice, out: &Path) -> Result<Finished, RunError> {
+    let request = Request { plan, provider, external: None, out: out.to_owned() };
+    run::run(&request, &Progress::silent(), &CancellationToken::new()).await
+}
+
+/// Runs a plan that must reach a verdict, and shows the summary with the test's output.
+pub(crate) async fn judged(plan: Plan, provider: ProviderChoice, out: &Path) -> Finished {
+    let finished = run(plan, provider, out).await.unwrap_or_else(|error| panic!("no verdict: {error}"));
+    println!("{}", finished.judged.summary(false));
+    finished
+}

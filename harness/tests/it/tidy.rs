@@ -1,0 +1,185 @@
+//! The rules of ARCHITECTURE.md that a test can keep.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use harness::scenario::{Choices, Scenario, library};
+
+/// Longest room. Past it, a file has outgrown its name.
+const LINES_MAX: usize = 500;
+
+/// What each part of the harness may import of the others. `load` and `faults` never see each other: they meet in the
+/// history, which makes the evidence independent. `checkers` sees neither.
+const MAY_IMPORT: [(&str, &[&str]); 17] = [
+    ("clock", &[]),
+    ("exit", &[]),
+    ("wait", &[]),
+    ("progress", &[]),
+    ("plan", &[]),
+    ("scenario", &["plan"]),
+    ("shrink", &["plan"]),
+    ("history", &["clock", "plan"]),
+    ("checkers", &["exit", "history", "plan"]),
+    ("report", &["checkers", "exit", "history", "plan"]),
+    ("environment", &["plan", "progress", "wait"]),
+    ("cluster", &["environment", "history", "plan", "progress", "wait"]),
+    ("load", &["clock", "history", "plan", "wait"]),
+    ("faults", &["cluster", "environment", "history", "plan", "progress", "wait"]),
+    ("verifier", &["cluster", "environment", "history", "plan", "wait"]),
+    (
+        "run",
+        &[
+            "checkers", "clock", "cluster", "environment", "exit", "faults", "history", "load", "plan", "progress",
+            "report", "verifier", "wait",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "clock", "cluster", "environment", "exit", "faults", "history", "plan", "progress", "run", "scenario",
+            "shrink", "verifier", "wait",
+        ],
+    ),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Names that follow `crate::` in a file, also inside one level of braces (`use crate::{clock::Clock, plan};`).
+fn imports(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut depth = 0;
+            let mut word = String::new();
+            let mut first = true;
+            for letter in group.chars() {
+                match letter {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => {
+                        found.push(std::mem::take(&mut word));
+                        first = true;
+                    }
+                    ':' if depth == 0 => first = false,
+                    letter if depth == 0 && first && !letter.is_whitespace() => word.push(letter),
+                    _ => {}
+                }
+            }
+            found.push(word);
+        } else {
+            found.push(rest.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect());
+        }
+    }
+    found.retain(|word| !word.is_empty());
+    found
+}
+
+#[test]
+fn the_harness_imports_only_downwards() {
+    let may: BTreeMap<&str, &[&str]> = MAY_IMPORT.into_iter().collect();
+    let src = root().join("harness/src");
+    let mut files = Vec::new();
+    rust_files(&src, &mut files);
+    let mut wrong = Vec::new();
+    for file in &files {
+        let relative = file.strip_prefix(&src).unwrap();
+        let part = relative.iter().next().unwrap().to_string_lossy().trim_end_matches(".rs").to_owned();
+        if part == "lib" || part == "main" {
+            continue;
+        }
+        let Some(allowed) = may.get(part.as_str()) else {
+            wrong.push(format!("{part} is not in the list of parts"));
+            continue;
+        };
+        for import in imports(&fs::read_to_string(file).unwrap()) {
+            if import != part && may.contains_key(import.as_str()) && !allowed.contains(&import.as_str()) {
+                wrong.push(format!("{} imports {import}", relative.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_harness_links_neither_node_nor_writer() {
+    let manifest = fs::read_to_string(root().join("harness/Cargo.toml")).unwrap();
+    assert!(!manifest.contains("chat-node") && !manifest.contains("chat-writer"));
+}
+
+#[test]
+fn goose_and_toxiproxy_each_stay_behind_one_file() {
+    let mut files = Vec::new();
+    rust_files(&root().join("harness/src"), &mut files);
+    for (name, home) in [("goose::", "load/goose.rs"), ("toxiproxy_rust::", "environment/toxiproxy")] {
+        let users: Vec<_> = files
+            .iter()
+            .filter(|file| fs::read_to_string(file).unwrap().contains(name))
+            .filter(|file| !file.to_string_lossy().contains(home))
+            .filter(|file| name != "goose::" || !fs::read_to_string(file).unwrap().contains("crate::load::goose::"))
+            .collect();
+        assert!(users.is_empty(), "{name} is named outside {home}: {users:?}");
+    }
+}
+
+#[test]
+fn rooms_are_small_and_never_called_mod_or_utils() {
+    let mut files = Vec::new();
+    for part in ["reference", "harness/src", "benches"] {
+        rust_files(&root().join(part), &mut files);
+    }
+    let mut wrong = Vec::new();
+    for file in files {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        if ["mod.rs", "utils.rs", "util.rs", "helpers.rs", "common.rs"].contains(&name.as_str()) {
+            wrong.push(format!("{}: a room is named by what it knows", file.display()));
+        }
+        let lines = fs::read_to_string(&file).unwrap().lines().count();
+        if lines > LINES_MAX {
+            wrong.push(format!("{}: {lines} lines", file.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_scenario_says_what_why_and_expect_and_can_be_planned() {
+    let all = library::all().unwrap();
+    assert!(all.len() >= 5);
+    for found in all {
+        let prose = library::prose(&found.text);
+        for part in ["What:", "Why:", "Expect:"] {
+            assert!(prose.contains(part), "{} opens without {part}", found.name);
+        }
+        let planned = Scenario::plan(&found.name, &found.name, &found.text, &Choices { seed: 1, ..Choices::default() });
+        if let Err(error) = planned {
+            panic!("{:?}", miette::Report::new(error));
+        }
+    }
+}
+
+#[test]
+fn the_architecture_page_is_short_and_names_every_part() {
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    assert!(page.lines().count() < 200);
+    for (part, _) in MAY_IMPORT {
+        assert!(page.contains(part), "ARCHITECTURE.md does not name {part}");
+    }
+}

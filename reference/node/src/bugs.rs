@@ -1,0 +1,48 @@
+//! Planted bugs: known defects that the harness must catch.
+//!
+//! They exist so that the checkers are tested against a live system that is wrong in a known way. Without the feature
+//! `planted-bugs` there is no flag to choose one, and every question here is answered `false` at compile time.
+
+/// The defects a node can be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "planted-bugs", derive(clap::ValueEnum))]
+pub enum Bug {
+    /// Acks with a guessed position, and produces later from a small buffer that overflows: acked messages are lost.
+    AckBeforeProduce,
+    /// After the first disconnection from Redis never subscribes again, nor tails Kafka, and stays "ready".
+    NoResubscribe,
+    /// Delivers whatever comes from its own sends, from the bus and from Kafka, without looking at offsets.
+    NoDedupe,
+    /// Has a tiny buffer per socket and ignores that it is full: members silently miss messages.
+    DropWhenFull,
+    /// `resume` ignores the position and behaves like `join`.
+    NoResume,
+    /// Every node appends a copy of each message it hears on the bus to Kafka.
+    EveryNodeRelays,
+}
+
+/// The bug this process was given, if any.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bugs(Option<Bug>);
+
+/// Messages that [`Bug::AckBeforeProduce`] keeps back; what does not fit is lost.
+pub const LATE_PRODUCE_BUFFER: usize = 64;
+/// How late [`Bug::AckBeforeProduce`] produces, in milliseconds.
+pub const LATE_PRODUCE_MS: u64 = 2_000;
+/// [`Bug::AckBeforeProduce`] forgets one message in this many, so that even a slow and calm run shows it.
+pub const LATE_PRODUCE_FORGETS_EVERY: u64 = 50;
+/// Packets buffered per socket with [`Bug::DropWhenFull`].
+pub const TINY_SOCKET_BUFFER: usize = 4;
+
+impl Bugs {
+    /// Of the command line.
+    pub fn new(bug: Option<Bug>) -> Self {
+        Self(bug)
+    }
+
+    /// Whether to be wrong in this way.
+    #[inline]
+    pub fn has(self, bug: Bug) -> bool {
+        cfg!(feature = "planted-bugs") && self.0 == Some(bug)
+    }
+}

@@ -1,0 +1,99 @@
+//! What a node is told when it starts: flags, or environment variables of the same meaning.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::Parser;
+
+use crate::bugs::Bugs;
+
+/// A node of the reference chat cluster.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "chat-node", version, about, long_about = None)]
+pub struct Config {
+    /// Name of this node in logs, metrics and beats; unique in its cluster
+    #[arg(long, env = "CHAT_NODE_NAME", default_value = "node-1")]
+    pub name: String,
+
+    /// Address for Socket.IO, health and metrics; port 0 lets the system choose (see the `listening` event)
+    #[arg(long, env = "CHAT_NODE_LISTEN", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+
+    /// Redis that carries the bus between nodes: redis://[user:password@]host:port or rediss://
+    #[arg(long, env = "CHAT_NODE_REDIS_URL", default_value = "redis://127.0.0.1:6379", value_parser = redis_url)]
+    pub redis_url: String,
+
+    /// Redis Pub/Sub channel of this cluster
+    #[arg(long, env = "CHAT_NODE_REDIS_CHANNEL", default_value = chat_protocol::bus::DEFAULT_CHANNEL)]
+    pub redis_channel: String,
+
+    /// Kafka bootstrap servers, comma separated
+    #[arg(long, env = "CHAT_NODE_KAFKA_BROKERS", default_value = "127.0.0.1:9092")]
+    pub kafka_brokers: String,
+
+    /// A librdkafka setting as key=value (TLS and SASL come this way); repeatable, comma separated in the environment
+    #[arg(long = "kafka-option", env = "CHAT_NODE_KAFKA_OPTIONS", value_parser = key_value, value_delimiter = ',')]
+    pub kafka_options: Vec<(String, String)>,
+
+    /// Kafka topic that is the log of all messages; created when absent
+    #[arg(long, env = "CHAT_NODE_TOPIC", default_value = "chat.messages")]
+    pub topic: String,
+
+    /// Partitions the cluster started with: every node of a cluster must be told the same number
+    #[arg(long, env = "CHAT_NODE_PARTITIONS", default_value_t = 12,
+          value_parser = clap::value_parser!(i32).range(1..=1024))]
+    pub partitions: i32,
+
+    /// Replicas of the topic when this node creates it
+    #[arg(long, env = "CHAT_NODE_REPLICAS", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=9))]
+    pub replicas: i32,
+
+    /// PostgreSQL for `history`; without it the verb answers `unavailable` and nothing else changes
+    #[arg(long, env = "CHAT_NODE_POSTGRES_URL")]
+    pub postgres_url: Option<String>,
+
+    /// How long a client waits for Kafka before it is told `unavailable`, in milliseconds
+    #[arg(long, env = "CHAT_NODE_ACK_TIMEOUT_MS", default_value_t = 5_000,
+          value_parser = clap::value_parser!(u64).range(50..=25_000))]
+    pub ack_timeout_ms: u64,
+
+    /// Longest graceful shutdown, in milliseconds; the process ends then, whatever hangs
+    #[arg(long, env = "CHAT_NODE_DRAIN_MS", default_value_t = 5_000,
+          value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    pub drain_ms: u64,
+
+    /// Be wrong on purpose, in a known way, so that the checkers can be tested
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long, env = "CHAT_NODE_BUG")]
+    pub bug: Option<crate::bugs::Bug>,
+}
+
+impl Config {
+    /// How long a client waits for the ack of a `send`.
+    pub fn ack_timeout(&self) -> Duration {
+        Duration::from_millis(self.ack_timeout_ms)
+    }
+
+    /// Longest graceful shutdown.
+    pub fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
+    }
+
+    /// The planted bug, if this build has any.
+    pub fn bugs(&self) -> Bugs {
+        #[cfg(feature = "planted-bugs")]
+        return Bugs::new(self.bug);
+        #[cfg(not(feature = "planted-bugs"))]
+        Bugs::default()
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("must be key=value".to_owned()),
+    }
+}
+
+fn redis_url(text: &str) -> Result<String, String> {
+    fred::types::config::Config::from_url(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}

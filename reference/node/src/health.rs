@@ -1,0 +1,145 @@
+//! Which dependencies answer, and what follows from that.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use chat_protocol::lifecycle::LifecycleEvent;
+use serde::Serialize;
+
+use crate::{journal::announce, limits};
+
+/// What is known about the dependencies of this node.
+#[derive(Debug)]
+pub struct Health {
+    born: Instant,
+    /// Milliseconds from `born` to the last own beat heard; 0 for never.
+    beat_heard: AtomicU64,
+    kafka: AtomicBool,
+    /// Whether positions can be given out: the ends of all partitions are known.
+    started: AtomicBool,
+    postgres: AtomicBool,
+    draining: AtomicBool,
+    /// Planted bug `no-resubscribe`: the node believes that its subscription lives.
+    blind: AtomicBool,
+}
+
+/// The body of `/readyz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// Whether this node should be given clients.
+    pub ready: bool,
+    /// Dependencies without which it is not ready.
+    pub missing: Vec<&'static str>,
+    /// Dependencies without which only a part works: `postgres` is needed for `history` alone.
+    pub degraded: Vec<&'static str>,
+    /// Whether it is shutting down.
+    pub draining: bool,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            born: Instant::now(),
+            beat_heard: AtomicU64::new(0),
+            kafka: AtomicBool::new(false),
+            started: AtomicBool::new(false),
+            postgres: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            blind: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Health {
+    /// The node heard its own beat: its publisher, Redis and its subscription all work.
+    pub fn own_beat_heard(&self) {
+        let elapsed = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.beat_heard.store(elapsed.max(1), Ordering::Relaxed);
+    }
+
+    /// The connection of the subscription ended.
+    pub fn subscription_lost(&self) {
+        self.beat_heard.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the node must not rely on the bus.
+    pub fn subscription_dead(&self) -> bool {
+        if self.blind.load(Ordering::Relaxed) {
+            return false;
+        }
+        let heard = self.beat_heard.load(Ordering::Relaxed);
+        heard == 0
+            || self.born.elapsed().saturating_sub(Duration::from_millis(heard))
+                > limits::SUBSCRIPTION_DEAD_AFTER
+    }
+
+    /// Planted bug `no-resubscribe`.
+    pub fn look_away(&self) {
+        self.blind.store(true, Ordering::Relaxed);
+    }
+
+    /// Kafka answered a question about the whole topic.
+    pub fn kafka_answered(&self) {
+        self.kafka.store(true, Ordering::Relaxed);
+        self.started.store(true, Ordering::Relaxed);
+    }
+
+    /// Kafka did not answer, or gave up a message.
+    pub fn kafka_failed(&self) {
+        self.kafka.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether PostgreSQL answered the last question.
+    pub fn postgres_answers(&self, answers: bool) {
+        self.postgres.store(answers, Ordering::Relaxed);
+    }
+
+    /// The node begins to shut down.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the node is shutting down.
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The whole picture.
+    pub fn readiness(&self) -> Readiness {
+        let draining = self.draining();
+        let mut missing = Vec::new();
+        if !self.kafka.load(Ordering::Relaxed) || !self.started.load(Ordering::Relaxed) {
+            missing.push("kafka");
+        }
+        if self.subscription_dead() {
+            missing.push("redis");
+        }
+        let degraded = if self.postgres.load(Ordering::Relaxed) { Vec::new() } else { vec!["postgres"] };
+        Readiness { ready: missing.is_empty() && !draining, missing, degraded, draining }
+    }
+}
+
+/// Writes a line whenever readiness changes. Never ends.
+pub async fn report(process: String, health: Arc<Health>) {
+    let mut said: Option<Vec<&'static str>> = None;
+    let mut pace = tokio::time::interval(limits::READINESS_EVERY);
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        pace.tick().await;
+        let readiness = health.readiness();
+        if readiness.draining {
+            // What follows is the shutdown's to say.
+            return;
+        }
+        if said.as_ref() != Some(&readiness.missing) {
+            let missing = readiness.missing.join(",");
+            announce!(process, LifecycleEvent::Readiness, ready = readiness.ready, missing);
+            said = Some(readiness.missing);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Pages backwards through a room, from PostgreSQL.
+//!
+//! This is the only thing a node needs PostgreSQL for. When it is away, `history` says so within a second, and nothing
+//! else notices.
+
+use std::{str::FromStr, sync::Arc};
+
+use chat_protocol::{
+    ChatRecord, Position,
+    events::{History, HistoryPage, Message},
+    limits::HISTORY_PAGE_MAX,
+};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::time::timeout;
+
+use crate::{health::Health, limits};
+
+/// How often PostgreSQL is asked whether it is there, for `/readyz`.
+const ASK_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Reads pages.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    pool: Option<PgPool>,
+}
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum NoPage {
+    /// The node was not given a database.
+    #[error("this node has no history")]
+    None,
+    /// PostgreSQL did not answer in time.
+    #[error("history did not answer in time")]
+    TimedOut,
+    /// PostgreSQL answered with an error.
+    #[error("history: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+impl Archive {
+    /// A pool that connects when it is first used.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is none.
+    pub fn new(url: Option<&str>) -> Result<Self, sqlx::Error> {
+        let Some(url) = url else { return Ok(Self { pool: None }) };
+        // The server gives the query up too: a connection whose query was abandoned here would stay occupied.
+        let wait = limits::HISTORY_WAIT.as_millis().to_string();
+        let options = PgConnectOptions::from_str(url)?.options([("statement_timeout", wait.as_str())]);
+        let pool = PgPoolOptions::new()
+            .max_connections(limits::POSTGRES_CONNECTIONS)
+            .acquire_timeout(limits::HISTORY_WAIT)
+            .connect_lazy_with(options);
+        Ok(Self { pool: Some(pool) })
+    }
+
+    /// The newest page before a position, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// See [`NoPage`].
+    pub async fn page(&self, wanted: &History) -> Result<HistoryPage, NoPage> {
+        let pool = self.pool.as_ref().ok_or(NoPage::None)?;
+        let most = wanted.limit.unwrap_or(HISTORY_PAGE_MAX).clamp(1, HISTORY_PAGE_MAX);
+        let query = sqlx::query_as::<_, Row>(
+            "select room, id, partition, kafka_offset, sender, body, sent_at_ms from messages \
+             where room = $1 and kafka_offset < $2 order by kafka_offset desc limit $3",
+        )
+        .bind(&wanted.room)
+        .bind(wanted.before.unwrap_or(i64::MAX))
+        .bind(i64::try_from(most).unwrap_or(i64::MAX))
+        .fetch_all(pool);
+        let mut rows = timeout(limits::HISTORY_WAIT, query).await.map_err(|_| NoPage::TimedOut)??;
+        let full = rows.len() == most;
+        rows.reverse();
+        let before = rows.first().filter(|_| full).map(|row| row.kafka_offset);
+        Ok(HistoryPage { messages: rows.into_iter().map(Message::from).collect(), before })
+    }
+
+    /// Asks PostgreSQL now and then whether it is there. Never ends.
+    pub async fn watch(self, health: Arc<Health>) {
+        let Some(pool) = self.pool else { return };
+        let mut pace = tokio::time::interval(ASK_EVERY);
+        loop {
+            pace.tick().await;
+            let answer = timeout(limits::HISTORY_WAIT, sqlx::query("select 1").execute(&pool)).await;
+            health.postgres_answers(matches!(answer, Ok(Ok(_))));
+        }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    room: String,
+    id: String,
+    partition: i32,
+    kafka_offset: i64,
+    sender: String,
+    body: String,
+    sent_at_ms: i64,
+}
+
+impl From<Row> for Message {
+    fn from(row: Row) -> Self {
+        let Row { room, id, partition, kafka_offset, sender, body, sent_at_ms } = row;
+        Self {
+            position: Position { partition, offset: kafka_offset },
+            record: ChatRecord { id, room, sender, body, sent_at_ms },
+            replayed: true,
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The log: one JSON object a line on stdout, and the lifecycle events in it.
+
+use chat_protocol::lifecycle::{EXIT_PANIC, LifecycleEvent};
+use tracing_subscriber::EnvFilter;
+
+/// Writes a lifecycle event: `announce!(process, LifecycleEvent::Listening, addr = %addr)`.
+macro_rules! announce {
+    ($process:expr, $event:expr $(, $($field:tt)*)?) => {
+        ::tracing::info!(event = $crate::journal::event_name($event), process = %$process $(, $($field)*)?)
+    };
+}
+pub(crate) use announce;
+
+/// The name of an event as it stands in the log.
+pub fn event_name(event: LifecycleEvent) -> String {
+    match serde_json::to_value(event) {
+        Ok(serde_json::Value::String(name)) => name,
+        // An enum without fields is always a string.
+        _ => String::from("unknown"),
+    }
+}
+
+/// Opens the log. `RUST_LOG` chooses what people see; lifecycle events are at level INFO.
+pub fn open() {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,fred=error,librdkafka=error,rdkafka=error"));
+    let opened = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_env_filter(filter)
+        .try_init();
+    // A second call in one process (tests) keeps the first log.
+    drop(opened);
+}
+
+/// Makes a panic anywhere the end of the process: a node that lost a thread would go on with half its promises.
+pub fn die_loudly(process: &str) {
+    let process = process.to_owned();
+    std::panic::set_hook(Box::new(move |panic| {
+        announce!(process, LifecycleEvent::Panicked, message = %panic);
+        std::process::exit(i32::from(EXIT_PANIC));
+    }));
+}

@@ -1,0 +1,73 @@
+//! The log: writing to it, following it, reading pieces of it, and asking how far it reaches.
+//!
+//! librdkafka's calls block, and dropping a client while the brokers are away can block for a minute. So each client
+//! lives in a thread of its own that is never joined; the process ends without dropping them.
+
+use std::time::Duration;
+
+use rdkafka::{
+    ClientConfig,
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+use crate::config::Config;
+
+pub mod ends;
+pub mod producer;
+pub mod reader;
+pub mod tail;
+pub mod topic;
+
+/// Why a Kafka client could not be made: a setting it does not know, or a value it does not take.
+#[derive(Debug, thiserror::Error)]
+#[error("Kafka settings: {0}")]
+pub struct BadSettings(#[from] KafkaError);
+
+/// What every client of this node has in common.
+pub fn client(config: &Config, purpose: &str) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client
+        .set("bootstrap.servers", &config.kafka_brokers)
+        .set("client.id", format!("{}-{purpose}", config.name))
+        // After an outage the defaults wait up to ten seconds before they try again.
+        .set("reconnect.backoff.ms", "100")
+        .set("reconnect.backoff.max.ms", "1000")
+        .set("retry.backoff.max.ms", "1000")
+        // A connection that was black-holed without a reset is noticed by this.
+        .set("socket.timeout.ms", "6000")
+        .set("socket.connection.setup.timeout.ms", "3000")
+        .set("socket.keepalive.enable", "true")
+        .set("topic.metadata.refresh.interval.ms", "10000")
+        .set("log.connection.close", "false");
+    for (key, value) in &config.kafka_options {
+        client.set(key, value);
+    }
+    client
+}
+
+/// A consumer that is assigned by hand and belongs to no group.
+pub fn consumer(config: &Config, purpose: &str) -> ClientConfig {
+    let mut client = client(config, purpose);
+    client
+        // librdkafka wants a group before it lets anyone assign; none is ever joined, nor is an offset committed.
+        .set("group.id", format!("squall-{}-{purpose}", config.name))
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("fetch.wait.max.ms", "20")
+        .set("fetch.error.backoff.ms", "100")
+        .set("queued.max.messages.kbytes", "4096")
+        .set("enable.partition.eof", "false");
+    client
+}
+
+/// Whether an error is the passing of time rather than a fault.
+fn is_timeout(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::PartitionEOF)
+    )
+}
+
+/// How long a poll waits while there is nothing to do.
+const IDLE_POLL: Duration = Duration::from_millis(5);

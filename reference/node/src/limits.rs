@@ -1,0 +1,119 @@
+//! Every limit of a node, with its unit, its reason, and what happens beyond it.
+
+use std::time::Duration;
+
+/// Verbs of one socket that wait for their turn. Beyond it the verb is answered `busy`.
+pub const VERBS_PER_SOCKET: usize = 256;
+
+/// Messages that wait for Kafka's confirmation, over all sockets. At 16 KiB each this is at most 128 MiB.
+/// Beyond it a `send` is answered `busy`.
+pub const SENDS_IN_FLIGHT: usize = 8_192;
+
+/// `history` queries at once. PostgreSQL may be away, and each then holds its memory for a second.
+/// Beyond it the verb is answered `busy`.
+pub const HISTORY_IN_FLIGHT: usize = 64;
+
+/// Frames that wait for the Redis publisher. Beyond it frames are dropped: peers see the gap and read Kafka.
+pub const BUS_QUEUE: usize = 8_192;
+
+/// Publishes that wait for Redis's answer. More would only hide that Redis is slow.
+pub const BUS_IN_FLIGHT: usize = 256;
+
+/// Frames buffered between the Redis connection and the node. Beyond it fred drops the oldest: a gap, see above.
+pub const BUS_INBOUND: usize = 65_536;
+
+/// Messages per partition that arrived before one of their predecessors. Beyond it newcomers are dropped and read
+/// from Kafka when their turn comes.
+pub const REORDER_MESSAGES: usize = 4_096;
+
+/// Recent messages per partition kept in memory to serve `resume`. Older ones are read from Kafka.
+pub const RING_MESSAGES: usize = 4_096;
+
+/// Bytes of recent messages per partition; the same purpose.
+pub const RING_BYTES: usize = 8 * 1024 * 1024;
+
+/// Recent message ids remembered per partition to recognise a client's retry. Must outlast the ack time-out.
+pub const RECENT_IDS: usize = 16_384;
+
+/// Records before the wanted one that are read along, so that a retry of an earlier message is recognised.
+pub const LOOK_BACK_RECORDS: i64 = 512;
+
+/// Records of the log read into memory when a node starts, per partition: rolling restarts then need no Kafka reads.
+pub const WARM_UP_RECORDS: i64 = 1_024;
+
+/// Messages a member's catch-up takes from memory or Kafka at a time.
+pub const CATCH_UP_BATCH: usize = 128;
+
+/// How long a gap in the offsets may last before Kafka is read. Longer than nodes' messages overtake each other on
+/// the bus, shorter than people notice.
+pub const GAP_PATIENCE: Duration = Duration::from_millis(40);
+
+/// What is added to [`GAP_PATIENCE`] when only the end of the log tells of a message: its node may not have had Kafka's
+/// confirmation yet.
+pub const ORPHAN_PATIENCE: Duration = Duration::from_millis(250);
+
+/// How often a node publishes its beat.
+pub const BEAT_EVERY: Duration = Duration::from_millis(250);
+
+/// How long a node may not hear its own beat before it judges its Redis subscription dead and tails Kafka.
+pub const SUBSCRIPTION_DEAD_AFTER: Duration = Duration::from_millis(1_000);
+
+/// How long a silent subscription is kept before it is given up for a new connection.
+pub const RESUBSCRIBE_AFTER: Duration = Duration::from_millis(2_000);
+
+/// How long a node goes on tailing a partition after its live path is whole again: a few beats, so that it does not
+/// change back and forth.
+pub const TAIL_OVERLAP: Duration = Duration::from_millis(1_000);
+
+/// How often the end of the log is asked for. It finds messages whose node died between Kafka and Redis.
+pub const LOG_END_EVERY: Duration = Duration::from_millis(500);
+
+/// Longest wait for the answer of Kafka to a question about the log.
+pub const LOG_QUERY: Duration = Duration::from_millis(1_500);
+
+/// Longest read of one piece of the log for a member's catch-up.
+pub const LOG_READ: Duration = Duration::from_secs(5);
+
+/// Requests that wait for the log reader. Beyond it a `resume` is answered `busy`, and a running catch-up tries again.
+pub const LOG_READS_QUEUED: usize = 1_024;
+
+/// How long librdkafka keeps trying to write a message. Longer than the ack time-out: an outage of half a minute loses
+/// nothing that was accepted.
+pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a client that does not read may keep its place. Then it is disconnected with `too_slow`.
+pub const SLOW_CLIENT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a TCP write may make no progress. socketioxide cannot end a connection whose peer does not read, so the
+/// connection ends itself.
+pub const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a full socket is tried again.
+pub const FULL_SOCKET_RETRY: Duration = Duration::from_millis(10);
+
+/// Packets buffered per socket: engine.io's own default, said here because slow clients are judged by it.
+pub const PACKETS_PER_SOCKET: usize = 128;
+
+/// Largest WebSocket message a client may send: a body of 16 KiB can take six times that in JSON escapes.
+pub const CLIENT_MESSAGE_BYTES: usize = 128 * 1024;
+
+/// Members of a room up to which presence and typing events are sent: their number grows with the square.
+pub const SMALL_ROOM: usize = 100;
+
+/// How often a node tells the others who is in its rooms.
+pub const PRESENCE_EVERY: Duration = Duration::from_secs(30);
+
+/// How long a user of another node is believed to be in a room without news.
+pub const PRESENCE_BELIEVED: Duration = Duration::from_secs(75);
+
+/// Users in rooms of other nodes that are remembered. Beyond it newcomers are not shown.
+pub const PRESENCE_ENTRIES: usize = 100_000;
+
+/// Longest wait for a PostgreSQL connection or a page of history.
+pub const HISTORY_WAIT: Duration = Duration::from_millis(1_000);
+
+/// PostgreSQL connections of one node. `history` is rare, and writers need the connections more.
+pub const POSTGRES_CONNECTIONS: u32 = 4;
+
+/// How often readiness is looked at.
+pub const READINESS_EVERY: Duration = Duration::from_millis(100);

@@ -1,0 +1,125 @@
+//! Connections that end themselves when their peer does not read.
+//!
+//! socketioxide has no way to end a connection whose TCP peer has stopped reading: `disconnect()` is refused while the
+//! socket's buffer is full, and the ping time-out waits for the same lock as the stalled write. So the write itself gets
+//! a deadline.
+
+use std::{
+    future::Future,
+    io::{self, IoSlice},
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use axum::serve::Listener;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    time::{Instant, Sleep, sleep_until},
+};
+
+use crate::limits::WRITE_PATIENCE;
+
+/// Accepts connections with a write deadline.
+#[derive(Debug)]
+pub struct Deadlined(pub TcpListener);
+
+impl Listener for Deadlined {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        let (stream, addr) = Listener::accept(&mut self.0).await;
+        // Chat messages are small and should not wait for each other.
+        drop(stream.set_nodelay(true));
+        (Connection { stream, stalled: None, given_up: false, reader: None }, addr)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// A TCP stream whose writes fail when they make no progress for [`WRITE_PATIENCE`].
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    /// Runs while a write waits.
+    stalled: Option<Pin<Box<Sleep>>>,
+    given_up: bool,
+    /// Who waits for something to read, and has to be told when the connection is given up.
+    reader: Option<Waker>,
+}
+
+impl Connection {
+    fn judge<T>(&mut self, cx: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if self.given_up {
+            return Poll::Ready(Err(does_not_read()));
+        }
+        if write.is_ready() {
+            self.stalled = None;
+            return write;
+        }
+        let deadline =
+            self.stalled.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + WRITE_PATIENCE)));
+        if deadline.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.given_up = true;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+        Poll::Ready(Err(does_not_read()))
+    }
+}
+
+fn does_not_read() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.given_up {
+            return Poll::Ready(Err(does_not_read()));
+        }
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if read.is_pending() && !self.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
+            self.reader = Some(cx.waker().clone());
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let write = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.judge(cx, write)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let write = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.judge(cx, write)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Not judged: a TCP stream has nothing to flush and always says that it is ready, which is no progress.
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

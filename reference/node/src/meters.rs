@@ -1,0 +1,90 @@
+//! The counters of a node, as Prometheus sees them at `/metrics`.
+
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+
+/// Bounds of the latency buckets, in seconds: from a quick local Kafka to the longest ack time-out.
+const SECONDS: [f64; 14] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
+
+/// Handles of everything that is counted; looked up once, as a hot path should not search a registry.
+#[derive(Clone)]
+pub struct Meters {
+    /// Sockets connected now.
+    pub sockets: Gauge,
+    /// Sends that were acked.
+    pub acked: Counter,
+    /// Sends that were refused or not confirmed in time.
+    pub refused: Counter,
+    /// From the arrival of a send to its ack, in seconds.
+    pub ack_seconds: Histogram,
+    /// Messages delivered from the node's own sends and the bus.
+    pub delivered_live: Counter,
+    /// Messages delivered from Kafka, as the live path had a hole.
+    pub delivered_from_log: Counter,
+    /// Message events handed to sockets.
+    pub receipts: Counter,
+    /// Frames published on the bus.
+    pub bus_published: Counter,
+    /// Frames that were not published: the queue was full, or Redis away.
+    pub bus_dropped: Counter,
+    /// Frames heard on the bus.
+    pub bus_heard: Counter,
+    /// Frames that came faster than they were handled.
+    pub bus_lagged: Counter,
+    /// Members that were caught up, after `resume` or a full buffer.
+    pub caught_up_members: Counter,
+    /// Members disconnected as too slow.
+    pub too_slow: Counter,
+}
+
+impl std::fmt::Debug for Meters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meters").finish_non_exhaustive()
+    }
+}
+
+/// Installs the recorder of this process.
+///
+/// # Errors
+///
+/// When the process has one already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        describe_gauge!("chat_node_sockets", "Sockets connected now");
+        describe_counter!("chat_node_sends_total", "Sends, by result");
+        describe_histogram!("chat_node_ack_seconds", "From the arrival of a send to its ack");
+        describe_counter!(
+            "chat_node_delivered_total",
+            "Messages that took their place in the order, by path"
+        );
+        describe_counter!("chat_node_receipts_total", "Message events handed to sockets");
+        describe_counter!("chat_node_bus_frames_total", "Frames on the Redis bus, by fate");
+        describe_counter!(
+            "chat_node_members_caught_up_total",
+            "Members caught up after resume or a full buffer"
+        );
+        describe_counter!("chat_node_too_slow_total", "Members disconnected as too slow");
+        Self {
+            sockets: gauge!("chat_node_sockets"),
+            acked: counter!("chat_node_sends_total", "result" => "acked"),
+            refused: counter!("chat_node_sends_total", "result" => "refused"),
+            ack_seconds: histogram!("chat_node_ack_seconds"),
+            delivered_live: counter!("chat_node_delivered_total", "path" => "live"),
+            delivered_from_log: counter!("chat_node_delivered_total", "path" => "log"),
+            receipts: counter!("chat_node_receipts_total"),
+            bus_published: counter!("chat_node_bus_frames_total", "fate" => "published"),
+            bus_dropped: counter!("chat_node_bus_frames_total", "fate" => "dropped"),
+            bus_heard: counter!("chat_node_bus_frames_total", "fate" => "heard"),
+            bus_lagged: counter!("chat_node_bus_frames_total", "fate" => "lagged"),
+            caught_up_members: counter!("chat_node_members_caught_up_total"),
+            too_slow: counter!("chat_node_too_slow_total"),
+        }
+    }
+}

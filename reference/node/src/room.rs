@@ -1,0 +1,178 @@
+//! Who of this node is in a room, and the sending of events to them.
+
+use std::{sync::Arc, time::Instant};
+
+use chat_protocol::{
+    Position,
+    events::{self, Message},
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use socketioxide::{SendError, SocketError, extract::SocketRef, socket::Sid};
+
+use crate::{limits, sequencer::Delivery};
+
+/// Why a member is behind the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behind {
+    /// It came back and gets what it missed.
+    Resuming,
+    /// Its buffer was full.
+    Slow,
+}
+
+/// One socket in one room.
+#[derive(Debug)]
+pub struct Member {
+    /// The socket.
+    pub socket: SocketRef,
+    /// Its user.
+    pub user: Arc<str>,
+    /// `None` while it gets messages as they come; otherwise a catch-up task brings them, and owns this state.
+    behind: Option<Behind>,
+    /// Tells this membership from an earlier one of the same socket, whose catch-up task may still be running.
+    ticket: u64,
+}
+
+/// A member that has to be caught up from `from` on.
+#[derive(Debug)]
+pub struct Straggler {
+    /// The socket.
+    pub socket: SocketRef,
+    /// Room.
+    pub room: String,
+    /// The first message it has not got.
+    pub from: Position,
+    /// Why.
+    pub why: Behind,
+    /// Identifies the membership.
+    pub ticket: u64,
+    /// Since when.
+    pub since: Instant,
+}
+
+/// The members of one room.
+#[derive(Debug, Default)]
+pub struct Room {
+    members: Vec<Member>,
+}
+
+impl Room {
+    /// Whether nobody is here.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Adds a member, or replaces its former membership.
+    pub fn enter(&mut self, socket: SocketRef, user: Arc<str>, behind: Option<Behind>, ticket: u64) {
+        self.leave(socket.id);
+        self.members.push(Member { socket, user, behind, ticket });
+    }
+
+    /// Removes a member. False if it was none.
+    pub fn leave(&mut self, socket: Sid) -> bool {
+        let Some(at) = self.members.iter().position(|member| member.socket.id == socket) else {
+            return false;
+        };
+        self.members.swap_remove(at);
+        true
+    }
+
+    /// The member as it was when `ticket` was given.
+    pub fn member(&mut self, socket: Sid, ticket: u64) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.socket.id == socket && member.ticket == ticket)
+    }
+
+    /// Sends a message to every member that is not behind, and returns those that fall behind now; how many got it is
+    /// added to `receipts`.
+    pub fn deliver(
+        &mut self,
+        partition: i32,
+        delivery: &Delivery,
+        replayed: bool,
+        ignore_full: bool,
+        now: Instant,
+        receipts: &mut u64,
+    ) -> Vec<Straggler> {
+        let position = Position { partition, offset: delivery.offset };
+        // Encoded once for everybody: a room of a thousand members would otherwise cost a thousand encodings.
+        let Some(encoded) = encode(position, delivery, replayed) else { return Vec::new() };
+        let mut stragglers = Vec::new();
+        for member in self.members.iter_mut().filter(|member| member.behind.is_none()) {
+            match member.socket.emit(events::MESSAGE, &encoded) {
+                Ok(()) => *receipts += 1,
+                Err(SendError::Socket(SocketError::InternalChannelFull)) if !ignore_full => {
+                    member.behind = Some(Behind::Slow);
+                    stragglers.push(Straggler {
+                        socket: member.socket.clone(),
+                        room: delivery.record.room.clone(),
+                        from: position,
+                        why: Behind::Slow,
+                        ticket: member.ticket,
+                        since: now,
+                    });
+                }
+                // Closed: its session is about to remove it.
+                Err(_) => {}
+            }
+        }
+        stragglers
+    }
+
+    /// Sends something that may get lost to everybody but `except`, if the room is small.
+    pub fn whisper(&self, event: &str, payload: &impl Serialize, except: &str) {
+        if self.members.len() > limits::SMALL_ROOM {
+            return;
+        }
+        for member in self.members.iter().filter(|member| &*member.user != except) {
+            // Lost without harm, so a full or closed socket is no matter.
+            drop(member.socket.emit(event, payload));
+        }
+    }
+}
+
+impl Member {
+    /// From now on this member gets messages as they come.
+    pub fn caught_up(&mut self) {
+        self.behind = None;
+    }
+}
+
+fn encode(position: Position, delivery: &Delivery, replayed: bool) -> Option<Box<RawValue>> {
+    /// [`Message`] without taking the record out of its [`Arc`]; the test below keeps the two alike.
+    #[derive(Serialize)]
+    struct Borrowed<'a> {
+        position: Position,
+        record: &'a chat_protocol::ChatRecord,
+        replayed: bool,
+    }
+    let message = Borrowed { position, record: &delivery.record, replayed };
+    serde_json::value::to_raw_value(&message).ok()
+}
+
+/// The event for one member that is caught up.
+pub fn replayed(position: Position, record: &chat_protocol::ChatRecord) -> Message {
+    Message { position, record: record.clone(), replayed: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sequencer::Via;
+
+    #[test]
+    fn the_encoded_message_is_the_one_of_the_protocol() {
+        let text = String::from("x");
+        let record = Arc::new(chat_protocol::ChatRecord {
+            id: text.clone(),
+            room: text.clone(),
+            sender: text.clone(),
+            body: text,
+            sent_at_ms: 7,
+        });
+        let position = Position { partition: 1, offset: 2 };
+        let delivery = Delivery { offset: 2, record: Arc::clone(&record), via: Via::Bus };
+        let encoded = encode(position, &delivery, true).unwrap();
+        assert_eq!(encoded.get(), serde_json::to_string(&replayed(position, &record)).unwrap());
+    }
+}

@@ -1,0 +1,212 @@
+//! The life of a node: put together, listen, run, drain.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use chat_protocol::lifecycle::{EXIT_OK, EXIT_UNAVAILABLE, EXIT_USAGE, LifecycleEvent};
+use metrics_exporter_prometheus::PrometheusHandle;
+use socketioxide::{SocketIo, TransportType};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::Semaphore,
+    time::{interval, timeout},
+};
+use tower_http::cors::CorsLayer;
+use tracing::{error, warn};
+
+use crate::{
+    bugs::{Bug, TINY_SOCKET_BUFFER},
+    bus::{self, publisher::Bus},
+    config::Config,
+    health::{self, Health},
+    history::Archive,
+    http,
+    hub::Hub,
+    journal::announce,
+    kafka::{
+        self, BadSettings,
+        producer::Producer,
+        reader::{LogReader, Piece},
+    },
+    limits,
+    listener::Deadlined,
+    meters::{self, Meters},
+    node::Node,
+    presence::Presence,
+    session::{self, late::LateProducer},
+};
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(std::net::SocketAddr, #[source] io::Error),
+    /// A librdkafka setting is wrong.
+    #[error(transparent)]
+    Kafka(#[from] BadSettings),
+    /// The Redis URL is wrong.
+    #[error("Redis settings: {0}")]
+    Redis(#[from] fred::error::Error),
+    /// The PostgreSQL URL is wrong.
+    #[error("PostgreSQL settings: {0}")]
+    Postgres(#[from] sqlx::Error),
+    /// The process cannot hear signals, or count.
+    #[error("cannot set the process up: {0}")]
+    Process(#[from] io::Error),
+    /// A second recorder in one process.
+    #[error("metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+}
+
+impl StartError {
+    /// The exit code that says whose fault it is.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Kafka(_) | Self::Redis(_) | Self::Postgres(_) => EXIT_USAGE,
+            Self::Listen(..) | Self::Process(_) | Self::Metrics(_) => EXIT_UNAVAILABLE,
+        }
+    }
+}
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+///
+/// When it cannot start; that a dependency is away is no such reason.
+pub async fn serve(config: Config) -> Result<u8, StartError> {
+    // Signals first: whoever sees `listening` may already stop us.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let listener =
+        TcpListener::bind(config.listen).await.map_err(|error| StartError::Listen(config.listen, error))?;
+    let addr = listener.local_addr()?;
+    let metrics = meters::install()?;
+
+    let node = assemble(config)?;
+    start_tasks(&node, metrics.clone())?;
+
+    let packets =
+        if node.bugs.has(Bug::DropWhenFull) { TINY_SOCKET_BUFFER } else { limits::PACKETS_PER_SOCKET };
+    let (layer, io) = SocketIo::builder()
+        .max_buffer_size(packets)
+        .max_payload(u64::try_from(limits::CLIENT_MESSAGE_BYTES).unwrap_or(u64::MAX))
+        .ws_max_message_size(limits::CLIENT_MESSAGE_BYTES)
+        .ws_max_frame_size(limits::CLIENT_MESSAGE_BYTES)
+        .transports([TransportType::Polling, TransportType::Websocket])
+        .build_layer();
+    session::serve(&io, Arc::clone(&node));
+    let routes = http::routes(Arc::clone(&node.health), metrics).layer(layer).layer(CorsLayer::permissive());
+    announce!(node.config.name, LifecycleEvent::Listening, addr = %addr);
+    let server = tokio::spawn(async move {
+        if let Err(error) = axum::serve(Deadlined(listener), routes).await {
+            error!(%error, "stopped listening");
+        }
+    });
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    drain(&node, &io).await;
+    server.abort();
+    announce!(node.config.name, LifecycleEvent::Stopped);
+    Ok(EXIT_OK)
+}
+
+fn assemble(config: Config) -> Result<Arc<Node>, StartError> {
+    let bugs = config.bugs();
+    let health = Arc::new(Health::default());
+    let meters = Meters::default();
+    let reader = LogReader::start(&config)?;
+    Ok(Arc::new(Node {
+        bugs,
+        hub: Arc::new(Hub::new(config.partitions, bugs, reader, meters.clone())),
+        producer: Producer::new(&config, Arc::clone(&health))?,
+        bus: Bus::start(&config, meters.clone())?,
+        archive: Archive::new(config.postgres_url.as_deref())?,
+        presence: Presence::default(),
+        meters,
+        sends: Arc::new(Semaphore::new(limits::SENDS_IN_FLIGHT)),
+        histories: Arc::new(Semaphore::new(limits::HISTORY_IN_FLIGHT)),
+        late: bugs.has(Bug::AckBeforeProduce).then(LateProducer::default),
+        health,
+        config,
+    }))
+}
+
+fn start_tasks(node: &Arc<Node>, metrics: PrometheusHandle) -> Result<(), StartError> {
+    kafka::ends::watch(&node.config, Arc::clone(&node.hub), Arc::clone(&node.health))?;
+    kafka::tail::follow(&node.config, Arc::clone(&node.hub), Arc::clone(&node.health))?;
+    let config = node.config.clone();
+    tokio::spawn(async move {
+        if let Err(error) = kafka::topic::ensure(&config).await {
+            warn!(%error, "cannot create the topic");
+        }
+    });
+    tokio::spawn(warm_up(Arc::clone(&node.hub)));
+    tokio::spawn(bus::subscriber::run(Arc::clone(node)));
+    tokio::spawn(session::refresh_presence(Arc::clone(node)));
+    tokio::spawn(node.archive.clone().watch(Arc::clone(&node.health)));
+    tokio::spawn(health::report(node.config.name.clone(), Arc::clone(&node.health)));
+    tokio::spawn(async move {
+        // Histograms keep every sample until somebody folds them.
+        let mut pace = interval(Duration::from_secs(5));
+        loop {
+            pace.tick().await;
+            metrics.run_upkeep();
+        }
+    });
+    Ok(())
+}
+
+/// Reads the end of the log into memory once, so that clients of a node that was restarted can resume without Kafka.
+async fn warm_up(hub: Arc<Hub>) {
+    if hub.started().wait_for(|started| *started).await.is_err() {
+        return;
+    }
+    for id in 0..hub.count() {
+        let Some(end) = hub.partition(id).and_then(|partition| partition.starts_at()) else { continue };
+        let Ok(extent) = hub.reader().extent(id).await else { continue };
+        let from = (end - limits::WARM_UP_RECORDS).max(extent.low);
+        if from >= end {
+            continue;
+        }
+        let piece = Piece { partition: id, from, to: end, room: None, most: usize::MAX, look_back: 0 };
+        match hub.reader().read(piece).await {
+            Ok(read) if read.next == end => hub.warm(id, from, end, read.entries),
+            // It was only to save time.
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, partition = id, "did not read the recent log"),
+        }
+    }
+}
+
+/// Ends gracefully, in this order: no new sends; what was accepted is confirmed and acked; clients are let go, in a way
+/// that makes them reconnect elsewhere. Everything together takes at most the time given.
+async fn drain(node: &Arc<Node>, io: &SocketIo) {
+    let deadline = Instant::now() + node.config.drain();
+    announce!(node.config.name, LifecycleEvent::Draining);
+    node.health.drain();
+
+    // A fifth of the time stays for the clients.
+    let for_sends = node.config.drain() * 4 / 5;
+    let all = u32::try_from(limits::SENDS_IN_FLIGHT).unwrap_or(u32::MAX);
+    let finished = timeout(for_sends, node.sends.acquire_many(all)).await;
+    if finished.is_err() {
+        let unconfirmed = limits::SENDS_IN_FLIGHT - node.sends.available_permits();
+        warn!(unconfirmed, "Kafka did not confirm everything in time; those messages were not acked");
+    }
+    let left = deadline.saturating_duration_since(Instant::now());
+    let producer = node.producer.clone();
+    // librdkafka blocks. In a thread that nobody waits for beyond the deadline.
+    let flush = tokio::task::spawn_blocking(move || producer.flush(left / 2));
+    drop(timeout(left / 2, flush).await);
+
+    // Closing the transport, not the namespace: a client that is told "disconnect" by the server does not come back.
+    let left = deadline.saturating_duration_since(Instant::now());
+    drop(timeout(left, io.close()).await);
+}

@@ -1,0 +1,68 @@
+//! The ack of a verb.
+
+use std::{sync::Arc, time::Instant};
+
+use chat_protocol::events::{Code, Refusal, Reply};
+use serde::Serialize;
+use socketioxide::{
+    SendError, SocketError,
+    adapter::LocalAdapter,
+    extract::AckSender,
+    handler::{FromMessageParts, Value},
+    socket::Socket,
+};
+
+use crate::limits;
+
+/// Where the ack of one verb goes. It is given exactly once.
+pub(super) struct Answer {
+    socket: Arc<Socket>,
+    ack: Option<i64>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").field("socket", &self.socket.id).field("ack", &self.ack).finish()
+    }
+}
+
+impl Answer {
+    pub(super) fn new(socket: Arc<Socket>, ack: Option<i64>) -> Self {
+        Self { socket, ack }
+    }
+
+    /// Done.
+    pub(super) fn ok<T: Serialize + std::marker::Send + Sync + 'static>(self, value: T) {
+        self.give(Reply::Ok(value));
+    }
+
+    /// Not done.
+    pub(super) fn refuse(self, code: Code, message: &str) {
+        self.give(Reply::<()>::Error(Refusal { code, message: message.to_owned() }));
+    }
+
+    fn give<T: Serialize + std::marker::Send + Sync + 'static>(self, reply: Reply<T>) {
+        if self.try_give(&reply) {
+            return;
+        }
+        // The socket's buffer is full of messages. An ack is not lost for that; it waits as long as a slow client may.
+        tokio::spawn(async move {
+            let since = Instant::now();
+            let mut pace = tokio::time::interval(limits::FULL_SOCKET_RETRY);
+            while since.elapsed() < limits::SLOW_CLIENT_PATIENCE {
+                pace.tick().await;
+                if self.try_give(&reply) {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// False if the buffer is full.
+    fn try_give<T: Serialize>(&self, reply: &Reply<T>) -> bool {
+        // socketioxide's sender can be used once; the extractor makes another.
+        let mut nothing = Value::Bytes(bytes::Bytes::new());
+        let Ok(sender) = AckSender::<LocalAdapter>::from_message_parts(&self.socket, &mut nothing, &self.ack);
+        !matches!(sender.send(reply), Err(SendError::Socket(SocketError::InternalChannelFull)))
+    }
+}

@@ -1,0 +1,114 @@
+//! `send`: into the log, to this node's members, to the other nodes, and then the ack.
+//!
+//! The session only puts the message into the producer's queue, so one client's messages stand in the log in the order
+//! it sent them; then a task of its own waits for Kafka, so that they are many at once.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use chat_protocol::{
+    ChatRecord, Position,
+    events::{Code, Send, Sent},
+};
+use rdkafka::producer::DeliveryFuture;
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::{kafka::producer::NotTaken, node::Node, sequencer::Via};
+
+use super::{Session, answer::Answer};
+
+impl Session {
+    pub(super) fn send(&mut self, Send { room, id, body }: Send, answer: Answer, at: Instant) {
+        let node = &self.node;
+        let refuse = |answer: Answer, code, message: &str| {
+            node.meters.refused.increment(1);
+            answer.refuse(code, message);
+        };
+        if node.health.draining() {
+            return refuse(answer, Code::Draining, "this node is draining; connect to another one");
+        }
+        if !self.rooms.contains(&room) {
+            return refuse(answer, Code::NotMember, "join the room first");
+        }
+        let record = ChatRecord { id, room, sender: self.user.to_string(), body, sent_at_ms: now_ms() };
+        if let Err(unacceptable) = record.check() {
+            return refuse(answer, Code::Invalid, &unacceptable.to_string());
+        }
+        let (partition, _) = node.hub.home(&record.room);
+        if let Some(late) = &node.late {
+            return late.send(node, partition, record, answer);
+        }
+        let Ok(permit) = Arc::clone(&node.sends).try_acquire_owned() else {
+            return refuse(answer, Code::Busy, "too many messages wait for Kafka");
+        };
+        match node.producer.enqueue(partition, &record) {
+            Ok(confirmation) => {
+                let node = Arc::clone(node);
+                tokio::spawn(async move {
+                    confirm(&node, confirmation, record, answer, at).await;
+                    // Only now: what Kafka may still write takes memory, whether its client was answered or not.
+                    drop(permit);
+                });
+            }
+            Err(NotTaken::Full) => refuse(answer, Code::Busy, "too many messages wait for Kafka"),
+            // Nothing was written, and the client may try again.
+            Err(NotTaken::Refused) => refuse(answer, Code::Unavailable, "Kafka's client refused the message"),
+        }
+    }
+}
+
+async fn confirm(
+    node: &Arc<Node>,
+    mut report: DeliveryFuture,
+    record: ChatRecord,
+    answer: Answer,
+    at: Instant,
+) {
+    let mut answer = Some(answer);
+    let outcome = match timeout(node.config.ack_timeout(), &mut report).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            give_up(node, answer.take(), "Kafka did not confirm in time; the message may be in the log");
+            // It may still get there, and then the members have to see it.
+            report.await
+        }
+    };
+    match outcome {
+        Ok(Ok(delivery)) if delivery.offset >= 0 => {
+            let position = Position { partition: delivery.partition, offset: delivery.offset };
+            let record = Arc::new(record);
+            node.hub.offer(position, Arc::clone(&record), Via::Own);
+            node.bus.message(position, &record);
+            if let Some(answer) = answer {
+                node.meters.acked.increment(1);
+                node.meters.ack_seconds.record(at.elapsed().as_secs_f64());
+                answer.ok(Sent { id: record.id.clone(), position });
+            }
+        }
+        // A retry that Kafka recognised: it is in the log, and nobody knows where. The tail will find it.
+        Ok(Ok(_)) => give_up(node, answer, "Kafka has the message and did not say where"),
+        Ok(Err((error, _))) => {
+            node.health.kafka_failed();
+            warn!(%error, "kafka did not take a message");
+            give_up(node, answer, &format!("Kafka did not confirm: {error}"));
+        }
+        Err(_) => give_up(node, answer, "the node stops"),
+    }
+}
+
+fn give_up(node: &Node, answer: Option<Answer>, message: &str) {
+    if let Some(answer) = answer {
+        node.meters.refused.increment(1);
+        answer.refuse(Code::Unavailable, message);
+    }
+}
+
+pub(super) fn now_ms() -> i64 {
+    // A clock before 1970 is a broken clock; the field is for people only.
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

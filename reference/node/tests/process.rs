@@ -1,0 +1,134 @@
+//! The process from outside, with every dependency out of reach.
+#![expect(clippy::unwrap_used, reason = "a test says no by panicking, and its helpers too")]
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, channel},
+    time::{Duration, Instant},
+};
+
+/// Longest wait for anything here; a busy machine needs a part of it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A node whose services do not exist: nothing listens on port 1.
+struct Node {
+    child: Child,
+    lines: Receiver<serde_json::Value>,
+}
+
+impl Node {
+    fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_chat-node"))
+            .args([
+                "--name",
+                "test-node",
+                "--redis-url",
+                "redis://127.0.0.1:1",
+                "--kafka-brokers",
+                "127.0.0.1:1",
+            ])
+            .args(["--drain-ms", "2000"])
+            .env_remove("RUST_LOG")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let line = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// Reads the log until an event.
+    fn event(&self, name: &str) -> serde_json::Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("no event {name}"));
+            if line["event"] == name {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        // The log ends with the process, and its reader then hangs up.
+        let deadline = Instant::now() + PATIENCE;
+        while let Ok(_line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {}
+        assert!(Instant::now() < deadline, "the node does not end");
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Status line and body of a GET.
+fn get(addr: &str, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+#[test]
+fn without_its_dependencies_a_node_lives_says_what_it_misses_and_ends_when_told() {
+    let mut node = Node::start();
+    let listening = node.event("listening");
+    assert_eq!(listening["process"], "test-node");
+    let addr = listening["addr"].as_str().unwrap().to_owned();
+
+    assert_eq!(get(&addr, "/healthz"), ("HTTP/1.1 200 OK".to_owned(), "ok\n".to_owned()));
+    let (status, body) = get(&addr, "/readyz");
+    assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["missing"], serde_json::json!(["kafka", "redis"]));
+    assert_eq!(body["degraded"], serde_json::json!(["postgres"]));
+    assert!(get(&addr, "/metrics").0.ends_with("200 OK"));
+    // Engine.IO answers on the same port.
+    assert!(get(&addr, "/socket.io/?EIO=4&transport=polling").1.contains("\"upgrades\":[\"websocket\"]"));
+
+    let told = Instant::now();
+    node.signal("-TERM");
+    node.event("draining");
+    node.event("stopped");
+    assert_eq!(node.exit_code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(10), "took {:?}", told.elapsed());
+}
+
+#[test]
+fn a_wrong_flag_is_a_usage_error_with_a_message() {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_chat-node")).args(["--kafka-option", "acks"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("--kafka-option") && message.contains("key=value"), "{message}");
+
+    let output = Command::new(env!("CARGO_BIN_EXE_chat-node"))
+        .args(["--kafka-option", "no.such.setting=1"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let line = String::from_utf8(output.stdout).unwrap();
+    assert!(line.contains("no.such.setting"), "{line}");
+}

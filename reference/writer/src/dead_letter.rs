@@ -1,0 +1,85 @@
+//! The Kafka topic of records that cannot be stored.
+//!
+//! A dead letter is the record as it was (key and value), with the headers `reason`, `topic`, `partition` and `offset`.
+//! It is confirmed by Kafka before the offset moves past the record. So none is lost; a writer that dies in between
+//! sends it twice, and `partition` and `offset` tell that it is the same.
+
+use std::collections::BTreeSet;
+
+use chat_protocol::Position;
+use metrics::counter;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+
+use crate::batch::Entry;
+use crate::broker::Quiet;
+use crate::config::{Config, DEAD_LETTER_TIMEOUT};
+use crate::telemetry::emit;
+
+/// Sends dead letters.
+pub struct DeadLetters {
+    producer: FutureProducer<Quiet>,
+    topic: String,
+    from: String,
+    /// Sent, while their offsets have not moved yet: PostgreSQL may fail in between, and each retry would send again.
+    sent: BTreeSet<Position>,
+}
+
+impl DeadLetters {
+    /// A producer for dead letters. Kafka need not be there yet.
+    ///
+    /// # Errors
+    ///
+    /// An option is unknown or wrong.
+    pub fn create(config: &Config) -> KafkaResult<Self> {
+        let producer = config
+            .kafka_client()
+            .set("enable.idempotence", "true")
+            .set("message.timeout.ms", DEAD_LETTER_TIMEOUT.as_millis().to_string())
+            .create_with_context(Quiet)?;
+        Ok(Self {
+            producer,
+            topic: config.dead_letter_topic.clone(),
+            from: config.topic.clone(),
+            sent: BTreeSet::new(),
+        })
+    }
+
+    /// Sends one and waits until Kafka has it.
+    ///
+    /// # Errors
+    ///
+    /// Kafka did not confirm it in time. It may be there all the same.
+    pub async fn send(&mut self, entry: &Entry, reason: &str) -> Result<(), KafkaError> {
+        let Position { partition, offset } = entry.position;
+        if self.sent.contains(&entry.position) {
+            return Ok(());
+        }
+        let (at_partition, at_offset) = (partition.to_string(), offset.to_string());
+        let headers = OwnedHeaders::new()
+            .insert(Header { key: "reason", value: Some(reason) })
+            .insert(Header { key: "topic", value: Some(&self.from) })
+            .insert(Header { key: "partition", value: Some(&at_partition) })
+            .insert(Header { key: "offset", value: Some(&at_offset) });
+        let mut letter = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers);
+        letter.key = entry.key.as_deref();
+        letter.payload = entry.payload.as_deref();
+        self.producer.send(letter, DEAD_LETTER_TIMEOUT).await.map_err(|(error, _)| error)?;
+        self.sent.insert(entry.position);
+        counter!("chat_writer_dead_letters_total").increment(1);
+        emit!(WriterDeadLettered, partition, offset, reason);
+        Ok(())
+    }
+
+    /// The offsets have moved past everything that was sent.
+    pub fn settled(&mut self) {
+        self.sent.clear();
+    }
+}
+
+impl std::fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeadLetters").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}

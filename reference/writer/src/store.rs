@@ -1,0 +1,277 @@
+//! PostgreSQL. One connection, owned; no pool, because a pool would take back a connection that timed out and hang on it
+//! (sqlx pings without a limit), and because one writer writes one batch at a time.
+//!
+//! Every call is bounded twice: the server stops the statement (`statement_timeout`), and the client stops waiting a
+//! little later. After anything that casts doubt on the connection it is dropped, never used again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+
+use crate::batch::Entry;
+use crate::blame::{self, Blame};
+use crate::config::{Config, MIGRATION_TIMEOUT, PROBE_TIMEOUT};
+
+/// Rows and the offsets that follow them, in one statement: one round trip, and one transaction that is never seen half
+/// open. If the answer is lost, the statement can be sent again: its rows are there already, its offsets too.
+const WRITE: &str = "\
+with written as (
+    insert into messages (room, id, partition, kafka_offset, sender, body, sent_at_ms)
+    select * from unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::text[], $6::text[], $7::bigint[])
+    on conflict do nothing
+    returning 1
+), moved as (
+    insert into writer_offsets (topic, partition, next_offset)
+    select $8, * from unnest($9::int[], $10::bigint[])
+    on conflict (topic, partition)
+    do update set next_offset = greatest(writer_offsets.next_offset, excluded.next_offset)
+)
+select count(*) from written";
+
+/// Only a server that takes writes is of use: a standby, or a server set read-only because its disk is full, answers
+/// `select 1` as well.
+const WRITABLE: &str =
+    "select not pg_is_in_recovery() and not current_setting('transaction_read_only')::bool";
+
+/// Why PostgreSQL did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No answer in time.
+    #[error("{what}: no answer within {} ms", after.as_millis())]
+    TimedOut {
+        /// What was asked.
+        what: &'static str,
+        /// The limit.
+        after: Duration,
+    },
+    /// An error, from the server or on the way.
+    #[error("{what}: {source}")]
+    Failed {
+        /// What was asked.
+        what: &'static str,
+        /// What happened.
+        source: sqlx::Error,
+    },
+    /// The schema could not be brought up to date.
+    #[error("migrating the schema: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// It answers, but takes no writes.
+    #[error("PostgreSQL is read-only (a standby, or default_transaction_read_only)")]
+    ReadOnly,
+    /// There is no connection; a probe makes one.
+    #[error("not connected")]
+    NotConnected,
+}
+
+impl StoreError {
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Failed { source, .. } => blame::of(source),
+            _ => Blame::Database,
+        }
+    }
+}
+
+/// The writer's view of PostgreSQL.
+#[derive(Debug)]
+pub struct Store {
+    topic: String,
+    answer_timeout: Duration,
+    connection: Option<PgConnection>,
+}
+
+impl Store {
+    /// Not connected yet.
+    pub fn new(config: &Config) -> Self {
+        Self { topic: config.topic.clone(), answer_timeout: config.answer_timeout(), connection: None }
+    }
+
+    /// Uses the connection that a probe made.
+    pub fn adopt(&mut self, connection: PgConnection) {
+        self.connection = Some(connection);
+    }
+
+    /// Drops the connection without a word to the server, which may not be listening.
+    pub fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
+    /// Stores the messages among `entries` and moves the offsets to `ends`. Returns how many rows were new.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was stored, unless the answer was lost on the way. If the error blames a record, the connection lives.
+    pub async fn write(&mut self, entries: &[Entry], ends: &BTreeMap<i32, i64>) -> Result<u64, StoreError> {
+        let rows = Columns::of(entries);
+        let partitions: Vec<i32> = ends.keys().copied().collect();
+        let offsets: Vec<i64> = ends.values().copied().collect();
+        let topic = self.topic.clone();
+        let query = sqlx::query_scalar::<_, i64>(WRITE)
+            .bind(rows.rooms)
+            .bind(rows.ids)
+            .bind(rows.partitions)
+            .bind(rows.offsets)
+            .bind(rows.senders)
+            .bind(rows.bodies)
+            .bind(rows.sent_at_ms)
+            .bind(topic)
+            .bind(partitions)
+            .bind(offsets);
+        let limit = self.answer_timeout;
+        let count = self.ask("writing", limit, async |connection| query.fetch_one(connection).await).await?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    /// The first offset not yet dealt with, for those of `partitions` of which PostgreSQL knows.
+    ///
+    /// # Errors
+    ///
+    /// PostgreSQL did not answer.
+    pub async fn next_offsets(&mut self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, StoreError> {
+        let query = sqlx::query_as::<_, (i32, i64)>(
+            "select partition, next_offset from writer_offsets where topic = $1 and partition = any($2)",
+        )
+        .bind(self.topic.clone())
+        .bind(partitions.to_vec());
+        let rows = self
+            .ask("reading offsets", PROBE_TIMEOUT, async |connection| query.fetch_all(connection).await)
+            .await?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// Asks whether PostgreSQL is there and takes writes. For when nothing is written: no write, no failure.
+    ///
+    /// # Errors
+    ///
+    /// It is not, or it does not.
+    pub async fn check(&mut self) -> Result<(), StoreError> {
+        let query = sqlx::query_scalar::<_, bool>(WRITABLE);
+        let writable =
+            self.ask("checking", PROBE_TIMEOUT, async |connection| query.fetch_one(connection).await).await?;
+        if writable { Ok(()) } else { Err(StoreError::ReadOnly) }
+    }
+
+    async fn ask<T>(
+        &mut self,
+        what: &'static str,
+        limit: Duration,
+        question: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StoreError> {
+        // Taken out, and put back only when all is well: whatever interrupts this (an error, a time-out, a cancelled
+        // future) leaves no connection behind that is in the middle of something.
+        let mut connection = self.connection.take().ok_or(StoreError::NotConnected)?;
+        match tokio::time::timeout(limit, question(&mut connection)).await {
+            Ok(Ok(answer)) => {
+                self.connection = Some(connection);
+                Ok(answer)
+            }
+            Ok(Err(source)) => {
+                if blame::of(&source) == Blame::Record {
+                    self.connection = Some(connection);
+                }
+                Err(StoreError::Failed { what, source })
+            }
+            Err(_) => Err(StoreError::TimedOut { what, after: limit }),
+        }
+    }
+}
+
+/// One vector per column, as `unnest` wants them.
+#[derive(Default)]
+struct Columns<'a> {
+    rooms: Vec<&'a str>,
+    ids: Vec<&'a str>,
+    partitions: Vec<i32>,
+    offsets: Vec<i64>,
+    senders: Vec<&'a str>,
+    bodies: Vec<&'a str>,
+    sent_at_ms: Vec<i64>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(entries: &'a [Entry]) -> Self {
+        let mut columns = Self::default();
+        for entry in entries {
+            let Ok(record) = &entry.content else { continue };
+            columns.rooms.push(&record.room);
+            columns.ids.push(&record.id);
+            columns.partitions.push(entry.position.partition);
+            columns.offsets.push(entry.position.offset);
+            columns.senders.push(&record.sender);
+            columns.bodies.push(&record.body);
+            columns.sent_at_ms.push(record.sent_at_ms);
+        }
+        columns
+    }
+}
+
+/// Connects afresh and asks whether PostgreSQL takes writes. A fresh connection, because an old one proves nothing: the
+/// server may refuse new ones, or the old one may hang in a proxy that has lost its other end.
+///
+/// # Errors
+///
+/// It does not, or did not say so in time.
+pub async fn probe(options: PgConnectOptions) -> Result<PgConnection, StoreError> {
+    let what = "probing";
+    let ask = async {
+        let mut connection = PgConnection::connect_with(&options).await?;
+        let writable = sqlx::query_scalar::<_, bool>(WRITABLE).fetch_one(&mut connection).await?;
+        Ok((connection, writable))
+    };
+    match tokio::time::timeout(PROBE_TIMEOUT, ask).await {
+        Ok(Ok((connection, true))) => Ok(connection),
+        Ok(Ok((_, false))) => Err(StoreError::ReadOnly),
+        Ok(Err(source)) => Err(StoreError::Failed { what, source }),
+        Err(_) => Err(StoreError::TimedOut { what, after: PROBE_TIMEOUT }),
+    }
+}
+
+/// Takes the locks that a write takes, without waiting, and lets them go: a table that somebody has locked answers every
+/// question and takes no row. Without this a pause would end after each probe and begin with each write.
+///
+/// # Errors
+///
+/// A lock is taken, or PostgreSQL went away.
+pub async fn rehearse(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let what = "rehearsing a write";
+    // If it fails the transaction stays open; the caller drops the connection, and the server rolls back.
+    let rehearsal =
+        sqlx::raw_sql("begin; lock table messages, writer_offsets in row exclusive mode nowait; rollback")
+            .execute(connection);
+    match tokio::time::timeout(PROBE_TIMEOUT, rehearsal).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(source)) => Err(StoreError::Failed { what, source }),
+        Err(_) => Err(StoreError::TimedOut { what, after: PROBE_TIMEOUT }),
+    }
+}
+
+/// Brings the schema up to date, on a connection of its own that may take longer than a write may. Writers that start
+/// together wait for each other on an advisory lock.
+///
+/// # Errors
+///
+/// PostgreSQL went away, or a migration failed (it leaves nothing behind: each is a transaction).
+pub async fn migrate(options: PgConnectOptions) -> Result<(), StoreError> {
+    let what = "migrating";
+    let options = options.options([("statement_timeout", MIGRATION_TIMEOUT.as_millis().to_string())]);
+    let work = async {
+        let mut connection = PgConnection::connect_with(&options)
+            .await
+            .map_err(|source| StoreError::Failed { what, source })?;
+        let mut migrations = sqlx::migrate!("../../migrations");
+        // Versions that the database has and this binary has not: during a rolling upgrade the old writers must be able
+        // to reconnect.
+        migrations.set_ignore_missing(true);
+        migrations.run(&mut connection).await?;
+        // Waits for nothing but the goodbye; the lock was given back by `run`.
+        let _ = connection.close().await;
+        Ok(())
+    };
+    match tokio::time::timeout(MIGRATION_TIMEOUT, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(StoreError::TimedOut { what, after: MIGRATION_TIMEOUT }),
+    }
+}
