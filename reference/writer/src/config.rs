@@ -22,24 +22,24 @@ pub struct Config {
     pub listen: SocketAddr,
 
     /// Kafka bootstrap servers, comma separated.
-    #[arg(long, env = "CHAT_KAFKA_BROKERS", default_value = "127.0.0.1:9092")]
+    #[arg(long, env = "CHAT_WRITER_KAFKA_BROKERS", default_value = "127.0.0.1:9092")]
     pub kafka_brokers: String,
 
     /// Any librdkafka property, for TLS and SASL: `security.protocol=SASL_SSL`. May be given several times; one a
     /// line in the variable. Settings that the promises rest on (offset handling, acks) cannot be overridden.
-    #[arg(long = "kafka-option", env = "CHAT_KAFKA_OPTIONS", value_parser = key_value, value_delimiter = '\n', hide_env_values = true)]
+    #[arg(long = "kafka-option", env = "CHAT_WRITER_KAFKA_OPTIONS", value_parser = key_value, value_delimiter = '\n', hide_env_values = true)]
     pub kafka_options: Vec<(String, String)>,
 
     /// Topic of chat messages; created if absent.
-    #[arg(long, env = "CHAT_TOPIC", default_value = "chat.messages")]
+    #[arg(long, env = "CHAT_WRITER_TOPIC", default_value = "chat.messages")]
     pub topic: String,
 
     /// Partitions the topic is created with, if it is this process that creates it.
-    #[arg(long, env = "CHAT_PARTITIONS", default_value_t = 12, value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    #[arg(long, env = "CHAT_WRITER_PARTITIONS", default_value_t = 12, value_parser = clap::value_parser!(i32).range(1..=1024))]
     pub partitions: i32,
 
     /// Topic of records that cannot be stored; created if absent, with one partition.
-    #[arg(long, env = "CHAT_DEAD_LETTER_TOPIC", default_value = "chat.messages.dead")]
+    #[arg(long, env = "CHAT_WRITER_DEAD_LETTER_TOPIC", default_value = "chat.messages.dead")]
     pub dead_letter_topic: String,
 
     /// Consumer group. All writers of one database share it.
@@ -47,45 +47,45 @@ pub struct Config {
     pub group: String,
 
     /// PostgreSQL URL; TLS by `?sslmode=verify-full&sslrootcert=/path/ca.pem`.
-    #[arg(long, env = "CHAT_POSTGRES_URL", hide_env_values = true)]
+    #[arg(long, env = "CHAT_WRITER_POSTGRES_URL", hide_env_values = true)]
     pub postgres_url: PgConnectOptions,
 
     /// Records in one insert at most. More does not make the insert cheaper per row, only later.
-    #[arg(long, env = "CHAT_BATCH_MAX_RECORDS", default_value_t = 500, value_parser = positive)]
+    #[arg(long, env = "CHAT_WRITER_BATCH_MAX_RECORDS", default_value_t = 500, value_parser = positive)]
     pub batch_max_records: usize,
 
     /// Bytes of payload in one insert at most: 500 messages of the largest size would be 8 MB, held twice.
-    #[arg(long, env = "CHAT_BATCH_MAX_BYTES", default_value_t = 1024 * 1024, value_parser = positive)]
+    #[arg(long, env = "CHAT_WRITER_BATCH_MAX_BYTES", default_value_t = 1024 * 1024, value_parser = positive)]
     pub batch_max_bytes: usize,
 
     /// Milliseconds a record waits for company at most; the delay of a history page behind a quiet room.
-    #[arg(long, env = "CHAT_BATCH_MAX_AGE_MS", default_value = "50", value_parser = millis)]
+    #[arg(long, env = "CHAT_WRITER_BATCH_MAX_AGE_MS", default_value = "50", value_parser = millis)]
     pub batch_max_age_ms: Duration,
 
     /// Milliseconds until the first probe of a PostgreSQL that failed.
-    #[arg(long, env = "CHAT_PROBE_MIN_MS", default_value = "200", value_parser = millis)]
+    #[arg(long, env = "CHAT_WRITER_PROBE_MIN_MS", default_value = "200", value_parser = millis)]
     pub probe_min_ms: Duration,
 
     /// Milliseconds between probes at most: how long writing may still rest after PostgreSQL is back.
-    #[arg(long, env = "CHAT_PROBE_MAX_MS", default_value = "1000", value_parser = millis)]
+    #[arg(long, env = "CHAT_WRITER_PROBE_MAX_MS", default_value = "1000", value_parser = millis)]
     pub probe_max_ms: Duration,
 
     /// Milliseconds PostgreSQL may work on one statement. The client waits a quarter longer before it gives the
     /// connection up.
-    #[arg(long, env = "CHAT_STATEMENT_TIMEOUT_MS", default_value = "2000", value_parser = millis)]
+    #[arg(long, env = "CHAT_WRITER_STATEMENT_TIMEOUT_MS", default_value = "2000", value_parser = millis)]
     pub statement_timeout_ms: Duration,
 
     /// Milliseconds without a poll after which Kafka takes the partitions away. Paused writers poll, so this catches
     /// only a stuck process.
-    #[arg(long, env = "CHAT_MAX_POLL_INTERVAL_MS", default_value = "30000", value_parser = millis)]
+    #[arg(long, env = "CHAT_WRITER_MAX_POLL_INTERVAL_MS", default_value = "30000", value_parser = millis)]
     pub max_poll_interval_ms: Duration,
 
     /// Milliseconds without a heartbeat after which Kafka gives a dead writer's partitions to others.
-    #[arg(long, env = "CHAT_SESSION_TIMEOUT_MS", default_value = "6000", value_parser = millis)]
+    #[arg(long, env = "CHAT_WRITER_SESSION_TIMEOUT_MS", default_value = "6000", value_parser = millis)]
     pub session_timeout_ms: Duration,
 
     /// Milliseconds for the whole graceful shutdown: the last write, the commit, leaving the group.
-    #[arg(long, env = "CHAT_DRAIN_MS", default_value = "5000", value_parser = millis)]
+    #[arg(long, env = "CHAT_WRITER_DRAIN_MS", default_value = "5000", value_parser = millis)]
     pub drain_ms: Duration,
 
     /// Plants a known defect.

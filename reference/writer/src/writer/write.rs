@@ -66,7 +66,7 @@ impl Writer {
         let mut rows = 0;
         // A stack of runs, the earliest on top: offsets move only past what has been dealt with, because the runs of
         // each partition are taken in the order of the log.
-        let mut runs: Vec<Range<usize>> = Vec::from([0..entries.len()]);
+        let mut runs: Vec<Range<usize>> = std::iter::once(0..entries.len()).collect();
         while let Some(run) = runs.pop() {
             let part = &entries[run.clone()];
             match self.store.write(part, &batch::ends(part)).await {
