@@ -227,3 +227,24 @@ async fn on_stop(user: &mut GooseUser, seats: Arc<Seats>) -> TransactionResult {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    use super::*;
+
+    /// The order of a real run: the claim, then tokio's handler, then Goose's attempt at its own. Goose does exactly what
+    /// this test does in its place: it calls `ctrlc::set_handler`, and its handler would end the process.
+    #[tokio::test]
+    async fn an_interrupt_still_reaches_tokio_when_goose_has_tried_to_take_it() {
+        assert!(claim_interrupts());
+        let mut interrupts = signal(SignalKind::interrupt()).unwrap();
+        let attempt = ctrlc::set_handler(|| std::process::exit(1));
+        assert!(matches!(attempt, Err(ctrlc::Error::MultipleHandlers)), "{attempt:?}");
+        assert!(claim_interrupts(), "claiming twice is fine");
+
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGINT).unwrap();
+        tokio::time::timeout(Duration::from_secs(5), interrupts.recv()).await.unwrap().unwrap();
+    }
+}

@@ -12,14 +12,13 @@ mod alarm;
 mod answers;
 mod backoff;
 mod in_flight;
+mod link;
 mod receipts;
 mod rooms;
 
 use std::{
     collections::VecDeque,
-    future::Future,
     net::SocketAddr,
-    pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -32,6 +31,7 @@ use self::{
     alarm::Alarm,
     backoff::Backoff,
     in_flight::{Asked, InFlight},
+    link::{Link, News},
     rooms::Rooms,
 };
 use super::{
@@ -40,8 +40,6 @@ use super::{
 };
 use crate::history::{What, Why};
 
-/// Longest wait for a session: TCP, WebSocket and namespace together. A black-holed node must not hold a user for long.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Longest wait for the answer to `join` or `resume`. A resume may read a long way back from Kafka, so it gets more time
 /// than a message; a user who waits longer reloads the page.
 const ROOM_ANSWER_LIMIT: Duration = Duration::from_secs(15);
@@ -64,32 +62,12 @@ pub(super) enum Outcome {
     Indeterminate,
 }
 
-type Connecting = Pin<Box<dyn Future<Output = Result<Session, SessionError>> + Send>>;
-
-/// The way to a node.
-enum Link {
-    Offline { retry_at: Instant },
-    Connecting(Connecting),
-    Online(Box<Session>),
-}
-
+/// What a participant wakes up for.
 enum Event {
     Due(u32),
-    Connected(Result<Session, SessionError>),
-    Frame(Result<Frame, SessionError>),
+    News(News),
     Alarm,
     Stage,
-}
-
-impl Link {
-    /// Waits for what comes from the node. Cancel safe: a connection attempt goes on where it was.
-    async fn next(&mut self) -> Event {
-        match self {
-            Self::Offline { .. } => std::future::pending().await,
-            Self::Connecting(attempt) => Event::Connected(attempt.await),
-            Self::Online(session) => Event::Frame(session.next().await),
-        }
-    }
 }
 
 /// `chat_protocol::events::Send`, borrowed.
@@ -207,19 +185,19 @@ impl Participant {
             // starves the other: both give way after tokio's budget of operations.
             biased;
             Some(message) = self.due.recv() => Event::Due(message),
-            event = self.link.next() => event,
+            news = self.link.next() => Event::News(news),
             () = self.alarm.ring() => Event::Alarm,
             _ = self.stage.changed() => Event::Stage,
         };
         match event {
             Event::Due(message) => self.send(message),
-            Event::Connected(Ok(session)) => self.on_connected(session),
-            Event::Connected(Err(error)) => {
+            Event::News(News::Connected(Ok(session))) => self.on_connected(session),
+            Event::News(News::Connected(Err(error))) => {
                 self.world.stats.trouble(&format!("node-{}: {error}", self.node + 1));
                 self.try_next_node();
             }
-            Event::Frame(Ok(frame)) => self.on_frame(&frame),
-            Event::Frame(Err(error)) => self.on_session_end(&error),
+            Event::News(News::Frame(Ok(frame))) => self.on_frame(&frame),
+            Event::News(News::Frame(Err(error))) => self.on_session_end(&error),
             Event::Alarm => {
                 self.on_alarm();
                 let next = self.next_deadline();
@@ -271,14 +249,13 @@ impl Participant {
     fn connect(&mut self) {
         let Some(address) = self.world.nodes.get(self.node).copied() else { return };
         let auth = Auth { user: self.world.plan.user_name(self.user) };
-        let attempt = async move { Session::connect(address, &auth, CONNECT_LIMIT).await };
-        self.link = Link::Connecting(Box::pin(attempt));
+        self.link = Link::connect(address, auth);
     }
 
-    fn on_connected(&mut self, session: Session) {
+    fn on_connected(&mut self, session: Box<Session>) {
         self.world.recorder.record(What::Connected { user: self.user, node: self.node_number() });
         self.world.stats.connected.fetch_add(1, Relaxed);
-        self.link = Link::Online(Box::new(session));
+        self.link = Link::Online(session);
         let now = Instant::now();
         self.rooms.start_over(now);
         if let Err(error) = self.ask_for_rooms(now) {
@@ -376,7 +353,7 @@ impl Participant {
     fn go_offline(&mut self, why: &str, open: Why) -> Link {
         let offline = Link::Offline { retry_at: Instant::now() };
         let link = std::mem::replace(&mut self.link, offline);
-        if matches!(link, Link::Online(_)) {
+        if link.is_online() {
             let disconnected =
                 What::Disconnected { user: self.user, node: self.node_number(), why: why.to_owned() };
             self.world.recorder.record(disconnected);
