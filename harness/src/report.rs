@@ -129,7 +129,7 @@ impl Report {
             names.map(|finding| finding.checker.as_str()).collect::<Vec<_>>().join(", ")
         };
         match self.judgement.verdict {
-            Verdict::Violated => format!("violated: {}", of(Verdict::Violated)),
+            Verdict::Violated => format!("broken: {}", of(Verdict::Violated)),
             Verdict::Unknown => format!("the run cannot tell: {}", of(Verdict::Unknown)),
             Verdict::Holds if self.judgement.objective_missed => "every claim holds, an objective was missed".to_owned(),
             Verdict::Holds => "every claim holds".to_owned(),
@@ -144,15 +144,21 @@ fn setting(plan: &Plan) -> String {
         .filter_map(|(tier, bug)| Some(format!(", planted {tier} bug {}", bug.as_ref()?)))
         .collect();
     format!(
-        "{} nodes, {} writers, {} partitions; {} users in {} rooms, {:.0} messages/s for {} s{bugs}",
-        cluster.nodes,
-        cluster.writers,
-        cluster.partitions,
-        load.users,
-        load.rooms,
+        "{}, {}, {}; {} in {}, {:.0} messages/s for {} s{bugs}",
+        counted(cluster.nodes, "node"),
+        counted(cluster.writers, "writer"),
+        counted(cluster.partitions, "partition"),
+        counted(load.users, "user"),
+        counted(load.rooms, "room"),
         load.rate_per_s,
         load.duration_ms / 1_000
     )
+}
+
+/// A number with its noun.
+fn counted(number: impl Into<i64>, noun: &str) -> String {
+    let number = number.into();
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 fn pauses(case: &Case<'_>) -> Vec<PauseReport> {

@@ -53,7 +53,7 @@ impl Checker for Durability {
         finding.count("misplaced", tally.misplaced);
         finding.count("refused_but_written", tally.refused_written);
         finding.summary = format!(
-            "{} acked; {} missing in Kafka, {} missing in PostgreSQL, {} dead-lettered, {} with a wrong body",
+            "{} acked; missing in Kafka {}, in PostgreSQL {}; dead-lettered {}, wrong body {}",
             tally.acked,
             tally.not_in_kafka,
             tally.no_row + tally.open_no_row,

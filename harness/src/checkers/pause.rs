@@ -93,7 +93,7 @@ impl Checker for Pause {
         finding.count("slowest_pause_ms", tally.slowest_pause_us / 1_000);
         finding.count("slowest_resume_ms", tally.slowest_resume_us / 1_000);
         finding.summary = format!(
-            "{} pauses in {} outages: paused within {} ms, {} probes, resumed within {} ms of the heal",
+            "{} pauses in {} outages, within {} ms; {} probes; resumed within {} ms of the heal",
             tally.pauses,
             tally.outages,
             tally.slowest_pause_us / 1_000,

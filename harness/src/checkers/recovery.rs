@@ -110,7 +110,7 @@ impl Checker for Recovery {
         finding.count("slowest_recovery_ms", slowest_us / 1_000);
         finding.count("longest_outage_ms", longest_us / 1_000);
         finding.summary = format!(
-            "{measured} of {} faults seen to be over, the slowest {} ms after its heal; longest time without an ack {} ms",
+            "{measured} of {} faults seen to be over, {} ms after the heal; {} ms without an ack",
             case.windows.len(),
             slowest_us / 1_000,
             longest_us / 1_000

@@ -80,7 +80,7 @@ impl Checker for Validity {
         finding.count("not_sent", offered.not_sent);
         finding.count("lateness_p99_us", offered.lateness_p99_us);
         finding.summary = format!(
-            "outside faults {} of {} messages due were sent, p99 {} late; {} more had no session",
+            "outside faults {} of {} due were sent, p99 {} late; {} had no session",
             offered.left,
             offered.due,
             millis(offered.lateness_p99_us),

@@ -12,6 +12,8 @@ use crate::{
 const COLUMNS: usize = 100;
 /// Lines of evidence shown for a claim that does not hold; the page has more.
 const DETAILS_SHOWN: usize = 3;
+/// Lines one text may take.
+const LINES_MAX: usize = 3;
 
 /// Colours of a terminal, or none.
 #[derive(Debug, Clone, Copy)]
@@ -130,7 +132,9 @@ fn render_faults(out: &mut String, paint: Paint, report: &Report) {
             fault.outage_ms, fault.refused, fault.open, fault.not_sent
         ));
         for line in lines {
-            let _ = writeln!(out, "  {:22}{}", "", fit(&line, COLUMNS - 24));
+            for line in wrap(&line, COLUMNS - 24) {
+                let _ = writeln!(out, "  {:22}{line}", "");
+            }
         }
     }
     if report.pauses.is_empty() {
@@ -166,14 +170,19 @@ fn render_finding(out: &mut String, paint: Paint, finding: &Finding) {
     let shown = if finding.objective_missed { finding.verdict.merge(Verdict::Unknown) } else { finding.verdict };
     let name = format!("{mark} {:13}", finding.checker);
     let name = if finding.applicable { paint.verdict(shown, &name) } else { paint.faint(&name) };
-    let _ = writeln!(out, "  {name}{}", fit(&finding.summary, COLUMNS - 17));
+    for (index, line) in wrap(&finding.summary, COLUMNS - 17).iter().enumerate() {
+        let first = if index == 0 { name.as_str() } else { "               " };
+        let _ = writeln!(out, "  {first}{line}");
+    }
     let grave = finding.details.iter().filter(|detail| detail.verdict != Verdict::Holds);
     for detail in grave.clone().take(DETAILS_SHOWN) {
-        let _ = writeln!(out, "      {}", fit(&detail.text, COLUMNS - 6));
+        for (index, line) in wrap(&detail.text, COLUMNS - 21).iter().enumerate() {
+            let _ = writeln!(out, "{:17}{} {line}", "", if index == 0 { "·" } else { " " });
+        }
     }
     let more = grave.count().saturating_sub(DETAILS_SHOWN) as u64 + finding.details_left_out;
     if more > 0 {
-        let _ = writeln!(out, "      {}", paint.faint(&format!("and {more} more")));
+        let _ = writeln!(out, "{:19}{}", "", paint.faint(&format!("and {more} more")));
     }
 }
 
@@ -209,6 +218,25 @@ pub(crate) fn word(finding: &Finding) -> &'static str {
 /// A time of the load, in seconds.
 pub(crate) fn seconds(ms: Option<i64>) -> String {
     ms.map_or_else(|| "?".to_owned(), |ms| format!("{}{}.{} s", if ms < 0 { "-" } else { "" }, ms.abs() / 1_000, ms.abs() % 1_000 / 100))
+}
+
+/// Breaks a text at spaces into at most [`LINES_MAX`] lines of a width; what does not fit is cut.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split_whitespace() {
+        let full = lines.len() >= LINES_MAX;
+        let Some(line) = lines.last_mut() else { break };
+        let fits = line.chars().count() + 1 + word.chars().count() <= width;
+        if !line.is_empty() && !fits && !full {
+            lines.push(word.to_owned());
+            continue;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.iter().map(|line| fit(line, width)).collect()
 }
 
 /// Cuts a text to a width, counted in characters; one line.
