@@ -21,7 +21,11 @@ pub use figures::{FaultReport, GeneratorReport, LatencyRow, Ledgers, Rates};
 pub use series::Second;
 
 use crate::{
-    checkers::{Case, Judgement, Verdict, story::{self, Story}, writers::{WriterLife, WriterPause}},
+    checkers::{
+        Case, Judgement, Verdict,
+        story::{self, Story},
+        writers::{WriterLife, WriterPause},
+    },
     history::History,
     plan::{Arrivals, Plan, ProcessName},
 };
@@ -91,11 +95,19 @@ pub struct PauseReport {
 
 impl Report {
     /// Puts a report together. Pure.
-    pub fn of(plan: &Plan, arrivals: &Arrivals, history: &History, judgement: &Judgement, facts: RunFacts) -> Self {
+    pub fn of(
+        plan: &Plan,
+        arrivals: &Arrivals,
+        history: &History,
+        judgement: &Judgement,
+        facts: RunFacts,
+    ) -> Self {
         let case = Case::new(plan, arrivals, history);
         let mut named: Vec<u32> = Vec::new();
-        let from_findings = judgement.findings.iter().flat_map(|finding| &finding.details).filter_map(|d| d.message);
-        for message in from_findings.chain(judgement.gaps.iter().flat_map(|gap| gap.messages.iter().copied())) {
+        let from_findings =
+            judgement.findings.iter().flat_map(|finding| &finding.details).filter_map(|d| d.message);
+        for message in from_findings.chain(judgement.gaps.iter().flat_map(|gap| gap.messages.iter().copied()))
+        {
             if named.len() < STORIES_MAX && !named.contains(&message) {
                 named.push(message);
             }
@@ -118,7 +130,11 @@ impl Report {
             ledgers: Ledgers::of(&case, judgement),
             generator: GeneratorReport::of(&case),
             stories: named.into_iter().map(|message| story::story(&case, message)).collect(),
-            notes: history.notes().iter().map(|(at_us, text)| format!("{}: {text}", case.at(*at_us))).collect(),
+            notes: history
+                .notes()
+                .iter()
+                .map(|(at_us, text)| format!("{}: {text}", case.at(*at_us)))
+                .collect(),
         }
     }
 
@@ -131,7 +147,9 @@ impl Report {
         match self.judgement.verdict {
             Verdict::Violated => format!("broken: {}", of(Verdict::Violated)),
             Verdict::Unknown => format!("the run cannot tell: {}", of(Verdict::Unknown)),
-            Verdict::Holds if self.judgement.objective_missed => "every claim holds, an objective was missed".to_owned(),
+            Verdict::Holds if self.judgement.objective_missed => {
+                "every claim holds, an objective was missed".to_owned()
+            }
             Verdict::Holds => "every claim holds".to_owned(),
         }
     }
@@ -176,8 +194,10 @@ fn pauses(case: &Case<'_>) -> Vec<PauseReport> {
             PauseReport {
                 paused_ms: ms(pause.paused_us),
                 resumed_ms: pause.resumed_us.map(ms),
-                after_fault_ms: cause.and_then(|window| Some(difference(pause.paused_us, window.began_us()?))),
-                after_heal_ms: cause.and_then(|window| Some(difference(pause.resumed_us?, window.ended_us()?))),
+                after_fault_ms: cause
+                    .and_then(|window| Some(difference(pause.paused_us, window.began_us()?))),
+                after_heal_ms: cause
+                    .and_then(|window| Some(difference(pause.resumed_us?, window.ended_us()?))),
                 pause,
             }
         })

@@ -67,7 +67,9 @@ impl Checker for Validity {
 
         let offered = Offered::of(case);
         if offered.due > 0 && offered.left * 100 < offered.due * OFFERED_OF_HUNDRED {
-            finding.unknown(|| format!("outside faults, only {} of {} messages due were sent", offered.left, offered.due));
+            finding.unknown(|| {
+                format!("outside faults, only {} of {} messages due were sent", offered.left, offered.due)
+            });
         }
         if offered.lateness_p99_us >= LATENESS_MAX_US {
             finding.unknown(|| {

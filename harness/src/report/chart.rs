@@ -45,7 +45,14 @@ pub enum Scale {
 }
 
 /// Draws lines over time with shaded spans.
-pub fn lines(title: &str, unit: &str, scale: Scale, length_s: f64, lines: &[Line], shades: &[Span]) -> String {
+pub fn lines(
+    title: &str,
+    unit: &str,
+    scale: Scale,
+    length_s: f64,
+    lines: &[Line],
+    shades: &[Span],
+) -> String {
     let values = || lines.iter().flat_map(|line| line.values.iter().flatten().copied());
     let highest = values().fold(0.0, f64::max).max(1e-9);
     let lowest = values().filter(|value| *value > 0.0).fold(highest, f64::min);
@@ -65,8 +72,13 @@ pub fn lines(title: &str, unit: &str, scale: Scale, length_s: f64, lines: &[Line
     shade(&mut svg, length_s, shades, HEIGHT - BOTTOM);
     for tick in &ticks {
         let (at, label) = (y(*tick), number(*tick));
-        let _ = write!(svg, "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>", WIDTH - RIGHT);
-        let _ = write!(svg, "<text class=\"tick end\" x=\"{}\" y=\"{:.1}\">{label}</text>", LEFT - 8.0, at + 3.5);
+        let _ = write!(
+            svg,
+            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>",
+            WIDTH - RIGHT
+        );
+        let _ =
+            write!(svg, "<text class=\"tick end\" x=\"{}\" y=\"{:.1}\">{label}</text>", LEFT - 8.0, at + 3.5);
     }
     let _ = write!(svg, "<text class=\"tick\" x=\"{LEFT}\" y=\"12\">{}</text>", escape(unit));
     time_axis(&mut svg, length_s, HEIGHT);
@@ -78,7 +90,10 @@ pub fn lines(title: &str, unit: &str, scale: Scale, length_s: f64, lines: &[Line
         .iter()
         .map(|line| format!("<span><i class=\"{}\"></i>{}</span>", line.class, escape(line.label)))
         .collect();
-    format!("<figure><figcaption>{}<span class=\"legend\">{legend}</span></figcaption>{svg}</figure>", escape(title))
+    format!(
+        "<figure><figcaption>{}<span class=\"legend\">{legend}</span></figcaption>{svg}</figure>",
+        escape(title)
+    )
 }
 
 /// Draws bars over time, one row a label: faults, pauses.
@@ -90,7 +105,8 @@ pub fn bars(title: &str, length_s: f64, rows: &[(String, &str, Vec<Span>)], shad
     let mut at = TOP;
     for (_, class, spans) in rows {
         for span in spans {
-            let (from, to) = (x(span.from_s, length_s), x(span.to_s, length_s).max(x(span.from_s, length_s) + 2.0));
+            let (from, to) =
+                (x(span.from_s, length_s), x(span.to_s, length_s).max(x(span.from_s, length_s) + 2.0));
             let label = escape(&span.label);
             let _ = write!(
                 svg,
@@ -100,14 +116,23 @@ pub fn bars(title: &str, length_s: f64, rows: &[(String, &str, Vec<Span>)], shad
             );
             // A label goes right of its bar, or left of it where there is no room.
             let (place, anchor) = if to < WIDTH * 0.62 { (to + 6.0, "") } else { (from - 6.0, " end") };
-            let _ = write!(svg, "<text class=\"label{anchor}\" x=\"{place:.1}\" y=\"{:.1}\">{label}</text>", at + 14.0);
+            let _ = write!(
+                svg,
+                "<text class=\"label{anchor}\" x=\"{place:.1}\" y=\"{:.1}\">{label}</text>",
+                at + 14.0
+            );
         }
         at += 26.0;
     }
     for (index, (name, _, _)) in rows.iter().enumerate() {
         #[expect(clippy::cast_precision_loss, reason = "a chart has few rows")]
         let at = TOP + index as f64 * 26.0 + 14.0;
-        let _ = write!(svg, "<text class=\"tick end\" x=\"{}\" y=\"{at:.1}\">{}</text>", LEFT - 8.0, escape(name));
+        let _ = write!(
+            svg,
+            "<text class=\"tick end\" x=\"{}\" y=\"{at:.1}\">{}</text>",
+            LEFT - 8.0,
+            escape(name)
+        );
     }
     time_axis(&mut svg, length_s, height);
     svg.push_str("</svg>");
@@ -137,12 +162,21 @@ fn shade(svg: &mut String, length_s: f64, shades: &[Span], bottom: f64) {
 
 fn time_axis(svg: &mut String, length_s: f64, height: f64) {
     let bottom = height - BOTTOM;
-    let _ = write!(svg, "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{bottom}\" y2=\"{bottom}\"/>", WIDTH - RIGHT);
+    let _ = write!(
+        svg,
+        "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{bottom}\" y2=\"{bottom}\"/>",
+        WIDTH - RIGHT
+    );
     let step = nice(length_s / 9.0).max(1.0);
     let mut at_s = 0.0;
     while at_s <= length_s + 1e-9 {
         let at = x(at_s, length_s);
-        let _ = write!(svg, "<text class=\"tick middle\" x=\"{at:.1}\" y=\"{:.1}\">{} s</text>", bottom + 16.0, number(at_s));
+        let _ = write!(
+            svg,
+            "<text class=\"tick middle\" x=\"{at:.1}\" y=\"{:.1}\">{} s</text>",
+            bottom + 16.0,
+            number(at_s)
+        );
         at_s += step;
     }
 }
@@ -170,9 +204,10 @@ fn draw(svg: &mut String, line: &Line, length_s: f64, y: impl Fn(f64) -> f64) {
 }
 
 fn linear_ticks(highest: f64) -> Vec<f64> {
+    // Room above the highest value: a line along the edge looks cut off.
     let step = nice(highest / 4.0);
     let mut ticks = vec![0.0];
-    while ticks.last().is_some_and(|last| *last < highest - 1e-9) {
+    while ticks.last().is_some_and(|last| *last < highest * 1.05) {
         ticks.push(ticks.last().copied().unwrap_or(0.0) + step);
     }
     ticks
@@ -192,7 +227,11 @@ fn log_ticks(lowest: f64, highest: f64) -> Vec<f64> {
 /// The next of 1, 2, 5, 10, 20, 50, … at or above a value.
 fn nice(value: f64) -> f64 {
     let power = 10.0_f64.powf(value.max(1e-9).log10().floor());
-    [1.0, 2.0, 5.0].into_iter().map(|step| step * power).find(|step| *step >= value - 1e-12).unwrap_or(10.0 * power)
+    [1.0, 2.0, 5.0]
+        .into_iter()
+        .map(|step| step * power)
+        .find(|step| *step >= value - 1e-12)
+        .unwrap_or(10.0 * power)
 }
 
 fn number(value: f64) -> String {

@@ -32,12 +32,11 @@ fn outage() -> Run {
     // Latency that is not a flat line: a little noise, and slow acks inside the fault.
     run.mapped_at(|at_us, what| match what {
         What::Acked { message, .. } => {
-            let slow = if (100..155).contains(&message) { 60_000 + u64::from(message % 7) * 31_000 } else { 0 };
+            let slow =
+                if (100..155).contains(&message) { 60_000 + u64::from(message % 7) * 31_000 } else { 0 };
             (at_us + u64::from(message * 37 % 11) * 400 + slow, what)
         }
-        What::Received { message, user, .. } => {
-            (at_us + u64::from((message * 7 + user) % 5) * 700, what)
-        }
+        What::Received { message, user, .. } => (at_us + u64::from((message * 7 + user) % 5) * 700, what),
         other => (at_us, other),
     })
 }
@@ -46,7 +45,9 @@ fn broken() -> Run {
     let open = |m: u32| (112..119).contains(&m);
     outage()
         .mapped(|what| match what {
-            What::Acked { message, .. } if open(message) => What::Indeterminate { message, why: Why::Timeout },
+            What::Acked { message, .. } if open(message) => {
+                What::Indeterminate { message, why: Why::Timeout }
+            }
             other => other,
         })
         .without(|what| match what {
@@ -78,7 +79,10 @@ fn every_form_of_a_report_is_written_and_the_result_is_read_back() {
             assert!(folder.join(file).metadata().unwrap().len() > 500, "{file}");
         }
         assert_eq!(store::read(&folder).unwrap(), report);
-        println!("{}", terminal::render(&report, "reports/postgres-outage/demo-1/report.html", keep.is_some()));
+        println!(
+            "{}",
+            terminal::render(&report, "reports/postgres-outage/demo-1/report.html", keep.is_some())
+        );
     }
 }
 

@@ -34,7 +34,8 @@ impl Rates {
         #[expect(clippy::cast_precision_loss, reason = "counts and lengths are far below 2^52")]
         let per_s = |count: usize| count as f64 * 1_000.0 / case.plan.load.duration_ms.max(1) as f64;
         let history = case.history;
-        let sent = (0..history.messages()).filter(|message| history.life(*message).sent_us().is_some()).count();
+        let sent =
+            (0..history.messages()).filter(|message| history.life(*message).sent_us().is_some()).count();
         Self {
             offered_per_s: per_s(case.arrivals.list.len()),
             sent_per_s: per_s(sent),

@@ -7,7 +7,7 @@ use crate::{
     report::{
         Report, Second,
         chart::{self, Line, Scale, Span},
-        terminal,
+        counted, terminal,
     },
 };
 
@@ -109,7 +109,8 @@ fn details(page: &mut String, finding: &Finding) {
         return;
     }
     let open = if finding.verdict == Verdict::Holds { "" } else { " open" };
-    let _ = write!(page, "<details{open}><summary>{} lines of evidence</summary><ul>", finding.details.len());
+    let lines = counted(i64::try_from(finding.details.len()).unwrap_or(i64::MAX), "line");
+    let _ = write!(page, "<details{open}><summary>{lines} of evidence</summary><ul>");
     for detail in &finding.details {
         let text = escape(&detail.text);
         let _ = match detail.message {
@@ -141,7 +142,8 @@ fn charts(page: &mut String, report: &Report) {
         Line { label: "sent", class: "c-sent", values: values(|second| Some(second.sent.into())) },
         Line { label: "acked", class: "c-acked", values: values(|second| Some(second.acked.into())) },
     ];
-    let optional: [(&str, &str, fn(&Second) -> Option<f64>); 3] = [
+    type Value = fn(&Second) -> Option<f64>;
+    let optional: [(&'static str, &'static str, Value); 3] = [
         ("open", "c-open", |second| Some(second.open.into())),
         ("refused", "c-refused", |second| Some(second.refused.into())),
         ("no session", "c-unsent", |second| Some(second.not_sent.into())),
@@ -169,11 +171,22 @@ fn charts(page: &mut String, report: &Report) {
         page.push_str(&chart::bars("Faults, and pauses of writers", length_s, &rows, &shades));
     }
     page.push_str(&chart::lines("Messages", "messages/s", Scale::Linear, length_s, &rates, &shades));
-    let received =
-        [Line { label: "received", class: "c-received", values: values(|second| Some(second.received.into())) }];
-    page.push_str(&chart::lines("Receipts at members", "receipts/s", Scale::Linear, length_s, &received, &shades));
+    let received = [Line {
+        label: "received",
+        class: "c-received",
+        values: values(|second| Some(second.received.into())),
+    }];
+    page.push_str(&chart::lines(
+        "Receipts at members",
+        "receipts/s",
+        Scale::Linear,
+        length_s,
+        &received,
+        &shades,
+    ));
     let milliseconds = |us: Option<u64>| Some(us? as f64 / 1_000.0).filter(|ms| *ms > 0.0);
-    let of = |which: fn(&Second) -> Option<u64>| report.series.iter().map(|s| milliseconds(which(s))).collect();
+    let of =
+        |which: fn(&Second) -> Option<u64>| report.series.iter().map(|s| milliseconds(which(s))).collect();
     let latency = [
         Line { label: "p99", class: "c-p99", values: of(|second| second.ack_p99_us) },
         Line { label: "p50", class: "c-p50", values: of(|second| second.ack_p50_us) },
@@ -206,7 +219,9 @@ fn faults(page: &mut String, report: &Report) {
     for fault in &report.faults {
         let (from, to) = (terminal::seconds(fault.began_ms), terminal::seconds(fault.healed_ms));
         let _ = write!(page, "<article><h3>{} <small>{from} – {to}</small></h3><dl>", escape(&fault.name));
-        let after = |ms: Option<i64>| ms.map_or_else(|| "not seen".to_owned(), |ms| format!("{ms} ms after the heal"));
+        let after = |ms: Option<i64>| {
+            ms.map_or_else(|| "not seen".to_owned(), |ms| format!("{ms} ms after the heal"))
+        };
         let rows = [
             ("proved by", fault.evidence.clone().unwrap_or_else(|| "nothing: it does not count".to_owned())),
             ("healed, by", fault.heal_evidence.clone().unwrap_or_else(|| "nothing".to_owned())),
@@ -216,7 +231,10 @@ fn faults(page: &mut String, report: &Report) {
             ("longest time without an ack", format!("{} ms", fault.outage_ms)),
             (
                 "messages due meanwhile",
-                format!("{} refused, {} open, {} without a session", fault.refused, fault.open, fault.not_sent),
+                format!(
+                    "{} refused, {} open, {} without a session",
+                    fault.refused, fault.open, fault.not_sent
+                ),
             ),
         ];
         for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
@@ -264,7 +282,11 @@ fn ledgers(page: &mut String, report: &Report) {
         ),
         (
             "What is stored",
-            vec![("records in Kafka", l.in_kafka), ("rows in PostgreSQL", l.rows), ("dead letters", l.dead_letters)],
+            vec![
+                ("records in Kafka", l.in_kafka),
+                ("rows in PostgreSQL", l.rows),
+                ("dead letters", l.dead_letters),
+            ],
         ),
         (
             "What members saw",
@@ -286,7 +308,13 @@ fn ledgers(page: &mut String, report: &Report) {
     }
     page.push_str("</div>");
     for gap in &report.judgement.gaps {
-        let _ = write!(page, "<p class=\"gap\"><b>{}</b>: {} × {} (", gap.tier.name(), gap.count, escape(&gap.what));
+        let _ = write!(
+            page,
+            "<p class=\"gap\"><b>{}</b>: {} × {} (",
+            gap.tier.name(),
+            gap.count,
+            escape(&gap.what)
+        );
         for message in gap.messages.iter().take(10) {
             let _ = write!(page, "<a href=\"#m{message}\">m{message}</a> ");
         }
@@ -302,7 +330,12 @@ fn stories(page: &mut String, report: &Report) {
     page.push_str("<section><h2>Stories of messages</h2>");
     for (index, story) in report.stories.iter().enumerate() {
         let open = if index == 0 { " open" } else { "" };
-        let _ = write!(page, "<details id=\"m{}\"{open}><summary>{}</summary><table class=\"story\">", story.message, escape(&story.name));
+        let _ = write!(
+            page,
+            "<details id=\"m{}\"{open}><summary>{}</summary><table class=\"story\">",
+            story.message,
+            escape(&story.name)
+        );
         for line in &story.lines {
             #[expect(clippy::cast_precision_loss, reason = "times of a run are far below 2^52")]
             let at = line.at_us.map_or_else(
@@ -319,7 +352,12 @@ fn stories(page: &mut String, report: &Report) {
 fn facts(page: &mut String, report: &Report) {
     let facts = &report.facts;
     let machine = &facts.machine;
-    let services = facts.services.iter().map(|(name, version)| format!("{name} {version}")).collect::<Vec<_>>().join(", ");
+    let services = facts
+        .services
+        .iter()
+        .map(|(name, version)| format!("{name} {version}"))
+        .collect::<Vec<_>>()
+        .join(", ");
     let rows = [
         ("run", facts.run_id.clone()),
         ("seed", report.seed.to_string()),

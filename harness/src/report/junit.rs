@@ -11,7 +11,8 @@ use crate::{
 pub fn render(report: &Report) -> String {
     let findings = &report.judgement.findings;
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
-    let skipped = findings.iter().filter(|finding| !finding.applicable && finding.verdict == Verdict::Holds).count();
+    let skipped =
+        findings.iter().filter(|finding| !finding.applicable && finding.verdict == Verdict::Holds).count();
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ = writeln!(
         xml,
@@ -31,7 +32,9 @@ pub fn render(report: &Report) -> String {
             Verdict::Violated => {
                 write!(xml, "<failure type=\"violated\" message=\"{summary}\">{details}</failure>")
             }
-            Verdict::Unknown => write!(xml, "<error type=\"unknown\" message=\"{summary}\">{details}</error>"),
+            Verdict::Unknown => {
+                write!(xml, "<error type=\"unknown\" message=\"{summary}\">{details}</error>")
+            }
             Verdict::Holds if !finding.applicable => write!(xml, "<skipped message=\"{summary}\"/>"),
             Verdict::Holds => write!(xml, "<system-out>{summary}</system-out>"),
         };

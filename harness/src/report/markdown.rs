@@ -52,7 +52,13 @@ pub fn render(report: &Report) -> String {
     }
     let worst = report.judgement.findings.iter().filter(|finding| finding.verdict != Verdict::Holds);
     for finding in worst {
-        let _ = writeln!(page, "\n## {}: {}\n\nClaim: {}.\n", finding.checker, terminal::word(finding), finding.claim);
+        let _ = writeln!(
+            page,
+            "\n## {}: {}\n\nClaim: {}.\n",
+            finding.checker,
+            terminal::word(finding),
+            finding.claim
+        );
         for detail in finding.details.iter().filter(|detail| detail.verdict != Verdict::Holds) {
             let _ = writeln!(page, "- {}", cell(&detail.text));
         }

@@ -70,7 +70,8 @@ pub fn seconds(case: &Case<'_>) -> Vec<Second> {
     }
     for (second, mut latencies) in seconds.iter_mut().zip(latencies) {
         latencies.sort_unstable();
-        let at = |of_hundred: usize| latencies.get(latencies.len().saturating_sub(1) * of_hundred / 100).copied();
+        let at =
+            |of_hundred: usize| latencies.get(latencies.len().saturating_sub(1) * of_hundred / 100).copied();
         second.ack_p50_us = at(50);
         second.ack_p99_us = at(99);
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::{
-    checkers::{Finding, Verdict, latency::millis},
+    checkers::{Finding, Verdict, latency::millis, story::Story},
     exit::Exit,
     report::{Ledgers, Report},
 };
@@ -52,7 +52,11 @@ pub fn render(report: &Report, at: &str, colour: bool) -> String {
     let _ = writeln!(out, "{}", paint.faint(&fit(&report.setting, COLUMNS)));
     let about = format!(
         "seed {} · run {} · {} · {} cores · {} build",
-        report.seed, report.facts.run_id, report.facts.provider, report.facts.machine.cores, report.facts.profile
+        report.seed,
+        report.facts.run_id,
+        report.facts.provider,
+        report.facts.machine.cores,
+        report.facts.profile
     );
     let _ = writeln!(out, "{}", paint.faint(&fit(&about, COLUMNS)));
 
@@ -124,9 +128,9 @@ fn render_faults(out: &mut String, paint: Paint, report: &Report) {
         if let Some(evidence) = &fault.heal_evidence {
             lines.push(format!("healed: {evidence}"));
         }
-        let normal = fault.normal_after_ms.map_or_else(|| "not seen to be over".to_owned(), |ms| {
-            format!("normal {ms} ms after the heal")
-        });
+        let normal = fault
+            .normal_after_ms
+            .map_or_else(|| "not seen to be over".to_owned(), |ms| format!("normal {ms} ms after the heal"));
         lines.push(format!(
             "users: {normal}; {} ms without an ack; {} refused, {} open, {} without a session",
             fault.outage_ms, fault.refused, fault.open, fault.not_sent
@@ -167,7 +171,8 @@ fn render_finding(out: &mut String, paint: Paint, finding: &Finding) {
         (Verdict::Holds, false, _) => "–",
         (Verdict::Holds, true, _) => "✓",
     };
-    let shown = if finding.objective_missed { finding.verdict.merge(Verdict::Unknown) } else { finding.verdict };
+    let shown =
+        if finding.objective_missed { finding.verdict.merge(Verdict::Unknown) } else { finding.verdict };
     let name = format!("{mark} {:13}", finding.checker);
     let name = if finding.applicable { paint.verdict(shown, &name) } else { paint.faint(&name) };
     for (index, line) in wrap(&finding.summary, COLUMNS - 17).iter().enumerate() {
@@ -184,6 +189,20 @@ fn render_finding(out: &mut String, paint: Paint, finding: &Finding) {
     if more > 0 {
         let _ = writeln!(out, "{:19}{}", "", paint.faint(&format!("and {more} more")));
     }
+}
+
+/// A message's story for `squall explain`; `load_us` is the start of the load on the run's clock.
+pub fn render_story(story: &Story, load_us: u64) -> String {
+    let mut out = format!("{}\n", story.name);
+    for line in &story.lines {
+        #[expect(clippy::cast_precision_loss, reason = "times of a run are far below 2^52")]
+        let at = line.at_us.map_or_else(
+            || "final reads".to_owned(),
+            |at_us| format!("{:.3} s", (at_us as f64 - load_us as f64) / 1e6),
+        );
+        let _ = writeln!(out, "  {at:>12}  {}", line.text);
+    }
+    out
 }
 
 /// The ledgers in two lines.
@@ -217,7 +236,10 @@ pub(crate) fn word(finding: &Finding) -> &'static str {
 
 /// A time of the load, in seconds.
 pub(crate) fn seconds(ms: Option<i64>) -> String {
-    ms.map_or_else(|| "?".to_owned(), |ms| format!("{}{}.{} s", if ms < 0 { "-" } else { "" }, ms.abs() / 1_000, ms.abs() % 1_000 / 100))
+    ms.map_or_else(
+        || "?".to_owned(),
+        |ms| format!("{}{}.{} s", if ms < 0 { "-" } else { "" }, ms.abs() / 1_000, ms.abs() % 1_000 / 100),
+    )
 }
 
 /// Breaks a text at spaces into at most [`LINES_MAX`] lines of a width; what does not fit is cut.
