@@ -39,7 +39,7 @@ impl<'a> Case<'a> {
             history,
             windows: windows::windows(plan, history),
             recovered: Vec::new(),
-            debts: Debts::of(plan, arrivals, history),
+            debts: Debts::of(arrivals, history),
             load_us: history.phase(Phase::Load).unwrap_or(0),
         };
         case.recovered = recovery::recovered(&case);
@@ -99,7 +99,10 @@ impl<'a> Case<'a> {
                 let (_, foreign) = self.history.foreign();
                 let found = self.history.entries(ledger);
                 if found < *entries && foreign == 0 {
-                    return Some(format!("{} has {entries} entries, {found} were recorded", ledger_name(ledger)));
+                    return Some(format!(
+                        "{} has {entries} entries, {found} were recorded",
+                        ledger_name(ledger)
+                    ));
                 }
             }
         }

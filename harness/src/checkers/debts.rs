@@ -13,7 +13,7 @@ use crate::{
         History, Phase,
         index::{UserDid, UserStep},
     },
-    plan::{Arrivals, Plan},
+    plan::Arrivals,
 };
 
 /// Every message of a room from one offset to another, owed to one user.
@@ -96,11 +96,11 @@ struct Running {
 
 impl Debts {
     /// Works the debts out.
-    pub fn of(plan: &Plan, arrivals: &Arrivals, history: &History) -> Self {
+    pub fn of(arrivals: &Arrivals, history: &History) -> Self {
         let mut debts = Self::default();
         // Sessions are closed when the run is taken down; that is nobody's going away.
         let at_rest_us = history.phase(Phase::Settled).unwrap_or(u64::MAX);
-        for user in 0..history.users().max(plan.load.users.min(history.users())) {
+        for user in 0..history.users() {
             debts.add_user(user, history, arrivals, at_rest_us);
         }
         debts
@@ -125,11 +125,17 @@ impl Debts {
                 UserDid::Joined { room, partition, offset, resumed } => {
                     let fresh = Debt { user, partition, from: offset, through: i64::MAX, end: End::Stands };
                     match running.get_mut(&room) {
-                        Some(before) if resumed || before.away_since_us.is_none() => before.away_since_us = None,
+                        Some(before) if resumed || before.away_since_us.is_none() => {
+                            before.away_since_us = None
+                        }
                         Some(before) => {
                             self.fresh_joins += 1;
                             let since_us = before.away_since_us.unwrap_or(*at_us);
-                            ended.push((room, since_us, Debt { end: End::FreshJoin { at: offset }, ..before.debt }));
+                            ended.push((
+                                room,
+                                since_us,
+                                Debt { end: End::FreshJoin { at: offset }, ..before.debt },
+                            ));
                             *before = Running { debt: fresh, away_since_us: None };
                         }
                         None => _ = running.insert(room, Running { debt: fresh, away_since_us: None }),
@@ -161,7 +167,8 @@ impl Debts {
         for receipt in history.received_by(user) {
             let room = arrivals.list.get(receipt.message as usize).map(|arrival| arrival.room);
             for (of_room, ended_us, debt) in &mut ended {
-                if room == Some(*of_room) && receipt.partition == debt.partition && receipt.at_us <= *ended_us {
+                if room == Some(*of_room) && receipt.partition == debt.partition && receipt.at_us <= *ended_us
+                {
                     debt.through = debt.through.max(receipt.offset);
                 }
             }
@@ -188,7 +195,7 @@ mod tests {
         let run = Run::clean(4);
         let mut events = vec![at(0, What::Phase(Phase::Load)), at(1_000, What::Phase(Phase::Settled))];
         events.extend((10_u64..).zip(steps).map(|(at_us, what)| at(at_us, what)));
-        Debts::of(&run.plan, &run.arrivals, &History::from_events(&run.plan, events))
+        Debts::of(&run.arrivals, &History::from_events(&run.plan, events))
     }
 
     fn away() -> What {
@@ -224,7 +231,7 @@ mod tests {
         let [old, new] = debts.of_room(0) else { panic!("two debts") };
         assert_eq!(debts.fresh_joins, 1);
         let owing = |offset| old.at(0, offset).max(new.at(0, offset));
-        assert_eq!([owing(0), owing(1), owing(3)], [Owing::Owed, Owing::FreshJoin, Owing::Owed].map(|o| o));
+        assert_eq!([owing(0), owing(1), owing(3)], [Owing::Owed, Owing::FreshJoin, Owing::Owed]);
     }
 
     #[test]

@@ -74,7 +74,10 @@ impl Checker for Delivery {
         }
         if tally.gone > 0 && tally.gone > tally.owed / GONE_ONE_IN {
             finding.unknown(|| {
-                format!("{} deliveries have no reader: {} memberships never came back", tally.gone, case.debts.gone)
+                format!(
+                    "{} deliveries have no reader: {} memberships never came back",
+                    tally.gone, case.debts.gone
+                )
             });
         }
         if tally.fresh_join > 0 {
@@ -213,7 +216,11 @@ mod tests {
             ),
             ("refused, seen", run().replaced(acked, refused), Violated),
             ("at another position", run().replaced(receipt, elsewhere), Violated),
-            ("lost, not settled", run().without(receipt).without(|m| matches!(m, What::Phase(Phase::Settled))), Unknown),
+            (
+                "lost, not settled",
+                run().without(receipt).without(|m| matches!(m, What::Phase(Phase::Settled))),
+                Unknown,
+            ),
             ("nobody joined", run().without(|m| matches!(m, What::Joined { .. })), Unknown),
         ] {
             let finding = run.judged(&Delivery);

@@ -53,7 +53,7 @@ impl Checker for Durability {
         finding.count("misplaced", tally.misplaced);
         finding.count("refused_but_written", tally.refused_written);
         finding.summary = format!(
-            "{} acked; {} missing in Kafka, {} missing in PostgreSQL, {} dead-lettered, {} with a wrong body",
+            "{} acked; missing in Kafka {}, in PostgreSQL {}; dead-lettered {}, wrong body {}",
             tally.acked,
             tally.not_in_kafka,
             tally.no_row + tally.open_no_row,
@@ -116,7 +116,10 @@ fn judge_message(case: &Case<'_>, message: u32, unread: &Unread, tally: &mut Tal
         if in_kafka == 0 {
             tally.not_in_kafka += 1;
             say("acked, and not in Kafka", Some(unread.kafka));
-        } else if !history.in_kafka(message).any(|entry| (entry.partition, entry.offset) == (partition, offset)) {
+        } else if !history
+            .in_kafka(message)
+            .any(|entry| (entry.partition, entry.offset) == (partition, offset))
+        {
             tally.misplaced += 1;
             say("not in Kafka where its ack says", Some(unread.kafka));
         }
@@ -188,13 +191,25 @@ mod tests {
             ("another body", run().replaced(row, Run::row(3, 3, false)), Violated),
             ("another position", run().replaced(kafka, Run::record(3, 99)), Violated),
             ("the row says another position", run().replaced(row, Run::row(3, 99, true)), Violated),
-            ("twice in Kafka, the row from the other", run().with(Run::record(3, 99)).replaced(row, Run::row(3, 99, true)), Holds),
+            (
+                "twice in Kafka, the row from the other",
+                run().with(Run::record(3, 99)).replaced(row, Run::row(3, 99, true)),
+                Holds,
+            ),
             ("more read than recorded", run().mapped(one_more), Unknown),
             ("Kafka unread", run().without(read(Ledger::Kafka)), Unknown),
             ("PostgreSQL unread, row missing", run().without(read(Ledger::Postgres)).without(row), Unknown),
             ("dead letters unread", run().without(read(Ledger::DeadLetters)), Unknown),
-            ("not settled", run().without(|m| matches!(m, What::Phase(crate::history::Phase::Settled))), Unknown),
-            ("nothing acked", run().without(|m| !matches!(m, What::Phase(_) | What::LedgerRead { .. })), Unknown),
+            (
+                "not settled",
+                run().without(|m| matches!(m, What::Phase(crate::history::Phase::Settled))),
+                Unknown,
+            ),
+            (
+                "nothing acked",
+                run().without(|m| !matches!(m, What::Phase(_) | What::LedgerRead { .. })),
+                Unknown,
+            ),
         ] {
             let finding = run.judged(&Durability);
             assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");

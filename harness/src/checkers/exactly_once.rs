@@ -49,12 +49,14 @@ impl Checker for ExactlyOnce {
                 open_records += 1;
             } else if in_kafka > 1 {
                 records += 1;
-                finding.violated_by(message, || format!("{in_kafka} records: {}", story::line(case, message)));
+                finding
+                    .violated_by(message, || format!("{in_kafka} records: {}", story::line(case, message)));
             }
             let in_postgres = history.in_postgres(message).len();
             if in_postgres > 1 {
                 rows += 1;
-                finding.violated_by(message, || format!("{in_postgres} rows: {}", story::line(case, message)));
+                finding
+                    .violated_by(message, || format!("{in_postgres} rows: {}", story::line(case, message)));
             }
             for receipt in history.receipts_of(message) {
                 let last = &mut seen[receipt.user as usize];
@@ -73,7 +75,9 @@ impl Checker for ExactlyOnce {
             finding.unknown(|| "nothing was received: there is nothing the claim is about".to_owned());
         }
         if open_records > 0 {
-            finding.note(|| format!("{open_records} messages without an ack are in Kafka more than once (no promise)"));
+            finding.note(|| {
+                format!("{open_records} messages without an ack are in Kafka more than once (no promise)")
+            });
         }
         finding.count("messages_with_several_records", records);
         finding.count("open_messages_with_several_records", open_records);
@@ -105,7 +109,11 @@ mod tests {
         for (name, run, expected) in [
             ("clean", run(), Holds),
             ("two records", run().with(Run::record(3, 99)), Violated),
-            ("two records of an open message", run().replaced(open, left_open).with(Run::record(3, 99)), Holds),
+            (
+                "two records of an open message",
+                run().replaced(open, left_open).with(Run::record(3, 99)),
+                Holds,
+            ),
             ("two rows", run().with(Run::row(3, 3, true)), Violated),
             ("delivered again", run().with(again(false)), Violated),
             ("replayed though seen", run().with(again(true)), Violated),

@@ -4,8 +4,8 @@ use crate::{
     checkers::{Case, Checker, Finding, check_with},
     history::{Event, FaultStep, History, Ledger, Lifecycle, Phase, What},
     plan::{
-        Arrival, ArrivalShape, Arrivals, ClusterPlan, Expect, FaultKind, LoadPlan, PLAN_FORMAT, Plan, PlannedFault,
-        Service,
+        Arrival, ArrivalShape, Arrivals, ClusterPlan, Expect, FaultKind, LoadPlan, PLAN_FORMAT, Plan,
+        PlannedFault, Service,
     },
 };
 
@@ -59,7 +59,8 @@ impl Run {
             events.push(at(200, What::Ready { process: process.into() }));
             for tick in 0..=(settled_us - LOAD_US) / 500_000 {
                 let process = process.into();
-                let sample = What::Sample { process, rss_kib: 60_000, open_files: 80, threads: 4, cpu_ms: tick };
+                let sample =
+                    What::Sample { process, rss_kib: 60_000, open_files: 80, threads: 4, cpu_ms: tick };
                 events.push(at(LOAD_US + tick * 500_000, sample));
             }
         }
@@ -132,7 +133,8 @@ impl Run {
     /// Without some events. The verifier counts what it found, so the counts follow.
     pub(crate) fn without(mut self, which: impl Fn(&What) -> bool) -> Self {
         self.events.retain(|event| !which(&event.what));
-        let found = |which: fn(&What) -> bool| self.events.iter().filter(|event| which(&event.what)).count() as u64;
+        let found =
+            |which: fn(&What) -> bool| self.events.iter().filter(|event| which(&event.what)).count() as u64;
         let in_kafka = found(|what| matches!(what, What::InKafka { .. }));
         let in_postgres = found(|what| matches!(what, What::InPostgres { .. }));
         self.mapped(|what| match what {
@@ -163,7 +165,8 @@ impl Run {
 
     /// With one more event, just before another.
     pub(crate) fn inserted_before(mut self, which: impl Fn(&What) -> bool, what: What) -> Self {
-        let index = self.events.iter().position(|event| which(&event.what)).expect("the event to insert before");
+        let index =
+            self.events.iter().position(|event| which(&event.what)).expect("the event to insert before");
         let at_us = self.events[index].at_us;
         self.events.insert(index, at(at_us, what));
         self

@@ -96,7 +96,9 @@ impl Checker for Latency {
             finding.count(&format!("{what}_p99_inside_us"), latencies.inside.value_at_quantile(0.99));
             let Some(objective_ms) = objective else { continue };
             if latencies.outside.is_empty() {
-                finding.unknown(|| format!("no {what} fell outside the faults and the warm-up: no p99 to compare"));
+                finding.unknown(|| {
+                    format!("no {what} fell outside the faults and the warm-up: no p99 to compare")
+                });
             } else if p99_us > objective_ms.saturating_mul(1_000) {
                 finding.objective_missed = true;
                 finding.note(|| format!("{what} p99 is {}, the objective {objective_ms} ms", millis(p99_us)));

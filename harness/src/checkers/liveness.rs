@@ -42,7 +42,9 @@ impl Checker for Liveness {
             // Acks that fell into a hole of the history may have been enough.
             match case.history.doubts().first() {
                 Some(doubt) => finding.unknown(|| doubt.clone()),
-                None => finding.violated(|| format!("{during} acks while a fault was in force; at least {least} expected")),
+                None => finding.violated(|| {
+                    format!("{during} acks while a fault was in force; at least {least} expected")
+                }),
             }
         }
     }

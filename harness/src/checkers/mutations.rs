@@ -19,7 +19,10 @@ const SPOILERS: &[Spoiler] = &[
         run.without(|w| matches!(w, What::InKafka { message, .. } if *message == m))
     }),
     ("spoil a body", "durability", Verdict::Violated, |run, m, _| {
-        run.replaced(|w| matches!(w, What::InPostgres { message, .. } if *message == m), Run::row(m, m.into(), false))
+        run.replaced(
+            |w| matches!(w, What::InPostgres { message, .. } if *message == m),
+            Run::row(m, m.into(), false),
+        )
     }),
     ("double a row", "exactly-once", Verdict::Violated, |run, m, _| run.with(Run::row(m, m.into(), true))),
     ("double a record", "exactly-once", Verdict::Violated, |run, m, _| run.with(Run::record(m, 1_000_000))),
@@ -129,9 +132,8 @@ fn a_million_messages_are_judged_within_the_bounds() {
 
 fn big(messages: u32) -> impl Iterator<Item = crate::history::Event> {
     use crate::checkers::fixture::at;
-    let joins = (0..10).map(|user| {
-        at(1, What::Joined { user, room: 0, partition: 0, offset: 0, resumed: false })
-    });
+    let joins =
+        (0..10).map(|user| at(1, What::Joined { user, room: 0, partition: 0, offset: 0, resumed: false }));
     let phases = [at(1_000_000, What::Phase(Phase::Load)), at(u64::MAX / 2, What::Phase(Phase::Settled))];
     let lives = (0..messages).flat_map(|message| {
         let (due_us, offset) = (1_000_000 + u64::from(message) * 1_000, i64::from(message));

@@ -63,8 +63,12 @@ impl Checker for Pause {
     }
 
     fn judge(&self, case: &Case<'_>, finding: &mut Finding) {
-        let mut cut_off: Vec<ProcessName> =
-            case.plan.faults.iter().flat_map(|fault| windows::writers_cut_off(case.plan, &fault.fault)).collect();
+        let mut cut_off: Vec<ProcessName> = case
+            .plan
+            .faults
+            .iter()
+            .flat_map(|fault| windows::writers_cut_off(case.plan, &fault.fault))
+            .collect();
         cut_off.sort_unstable();
         cut_off.dedup();
         if cut_off.is_empty() {
@@ -93,7 +97,7 @@ impl Checker for Pause {
         finding.count("slowest_pause_ms", tally.slowest_pause_us / 1_000);
         finding.count("slowest_resume_ms", tally.slowest_resume_us / 1_000);
         finding.summary = format!(
-            "{} pauses in {} outages: paused within {} ms, {} probes, resumed within {} ms of the heal",
+            "{} pauses in {} outages, within {} ms; {} probes; resumed within {} ms of the heal",
             tally.pauses,
             tally.outages,
             tally.slowest_pause_us / 1_000,
@@ -154,7 +158,8 @@ fn judge_outage(
 
     let pauses = writer.pauses();
     let pause = pauses.iter().find(|pause| {
-        let open_at = pause.paused_us < outage.asked_us && pause.resumed_us.is_none_or(|at| at >= outage.from_us);
+        let open_at =
+            pause.paused_us < outage.asked_us && pause.resumed_us.is_none_or(|at| at >= outage.from_us);
         open_at || (outage.asked_us..=outage.healed_us).contains(&pause.paused_us)
     });
     let limit_us = case.plan.expect.writers_pause_within_ms.map(|limit| limit.saturating_mul(1_000));
@@ -168,9 +173,12 @@ fn judge_outage(
         let had_us = outage.heal_asked_us.saturating_sub(noticed_us);
         match limit_us {
             Some(limit_us) if had_us > limit_us + LOG_LAG_US => {
-                finding.violated(|| format!("{}: {name} did not pause in {} ms", outage.name, had_us / 1_000));
+                finding
+                    .violated(|| format!("{}: {name} did not pause in {} ms", outage.name, had_us / 1_000));
             }
-            _ => finding.note(|| format!("{}: {name} did not pause in the {} ms it had", outage.name, had_us / 1_000)),
+            _ => finding.note(|| {
+                format!("{}: {name} did not pause in the {} ms it had", outage.name, had_us / 1_000)
+            }),
         }
         judge_writes(case, writer, outage, outage.from_us + LOG_LAG_US, finding);
         return;
@@ -191,7 +199,10 @@ fn judge_outage(
             let again = later.filter(|(_, event)| matches!(event, Lifecycle::WriterPaused { .. })).count();
             let at = case.at(resumed_us);
             finding.violated(|| {
-                format!("{}: {name} resumed at {at}, before the heal, and paused {again} times again", outage.name)
+                format!(
+                    "{}: {name} resumed at {at}, before the heal, and paused {again} times again",
+                    outage.name
+                )
             });
         }
         Some(resumed_us) => {
@@ -216,7 +227,13 @@ fn before_the_end(case: &Case<'_>) -> u64 {
     case.history.phase(Phase::Healed).unwrap_or(u64::MAX)
 }
 
-fn judge_writes(case: &Case<'_>, writer: &WriterLife<'_>, outage: &Outage, from_us: u64, finding: &mut Finding) {
+fn judge_writes(
+    case: &Case<'_>,
+    writer: &WriterLife<'_>,
+    outage: &Outage,
+    from_us: u64,
+    finding: &mut Finding,
+) {
     let name = writer.name;
     for (at_us, event) in writer.said(from_us.saturating_add(1), outage.heal_asked_us.saturating_sub(1)) {
         let at = case.at(at_us);
@@ -271,7 +288,9 @@ fn others_broken(case: &Case<'_>, outage: &Outage, sort: impl Fn(&FaultKind) -> 
     case.windows.iter().any(|window| {
         let began_us = window.began_us().unwrap_or(u64::MAX);
         let ended_us = window.ended_us().unwrap_or(u64::MAX).saturating_add(GROUP_NOTICES_US);
-        sort(&case.plan.faults[window.fault].fault) && began_us <= outage.healed_us && ended_us >= outage.asked_us
+        sort(&case.plan.faults[window.fault].fault)
+            && began_us <= outage.healed_us
+            && ended_us >= outage.asked_us
     })
 }
 
@@ -348,7 +367,9 @@ mod tests {
     #[test]
     fn a_writer_with_nothing_to_do_or_that_is_dead_is_exempt() {
         let dead = What::Exited { process: "writer-1".into(), status: "signal: 9".into(), asked: true };
-        let silent = |run: Run| run.without(|m| matches!(m, What::Lifecycle { event: Lifecycle::WriterPaused { .. }, .. }));
+        let silent = |run: Run| {
+            run.without(|m| matches!(m, What::Lifecycle { event: Lifecycle::WriterPaused { .. }, .. }))
+        };
         let run = silent(outage()).at_ms(5_100, dead);
         let finding = run.judged(&Pause);
         // Exempt, and so without evidence: unknown rather than violated.

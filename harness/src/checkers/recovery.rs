@@ -88,16 +88,30 @@ impl Checker for Recovery {
                 }),
                 (Some(took_us), _) => finding.note(|| {
                     let outage_ms = after.outage_us / 1_000;
-                    format!("{}: normal {} ms after the heal; {outage_ms} ms without an ack", window.name, took_us / 1_000)
+                    format!(
+                        "{}: normal {} ms after the heal; {outage_ms} ms without an ack",
+                        window.name,
+                        took_us / 1_000
+                    )
                 }),
                 (None, Some(limit_us)) if watched_us >= limit_us + NORMAL_FOR_S * SECOND_US => {
-                    finding.violated(|| format!("{}: not normal {} ms after the heal", window.name, watched_us / 1_000));
+                    finding.violated(|| {
+                        format!("{}: not normal {} ms after the heal", window.name, watched_us / 1_000)
+                    });
                 }
                 (None, Some(_)) => finding.unknown(|| {
-                    format!("{}: only {} ms of load were left to see it recover", window.name, watched_us / 1_000)
+                    format!(
+                        "{}: only {} ms of load were left to see it recover",
+                        window.name,
+                        watched_us / 1_000
+                    )
                 }),
                 (None, None) => finding.note(|| {
-                    format!("{}: not seen to be normal within the {} ms watched", window.name, watched_us / 1_000)
+                    format!(
+                        "{}: not seen to be normal within the {} ms watched",
+                        window.name,
+                        watched_us / 1_000
+                    )
                 }),
             }
             if let Some(took_us) = took_us {
@@ -110,7 +124,7 @@ impl Checker for Recovery {
         finding.count("slowest_recovery_ms", slowest_us / 1_000);
         finding.count("longest_outage_ms", longest_us / 1_000);
         finding.summary = format!(
-            "{measured} of {} faults seen to be over, the slowest {} ms after its heal; longest time without an ack {} ms",
+            "{measured} of {} faults seen to be over, {} ms after the heal; {} ms without an ack",
             case.windows.len(),
             slowest_us / 1_000,
             longest_us / 1_000
@@ -139,7 +153,8 @@ fn after(case: &Case<'_>, fault: usize, normal_latency_us: Option<u64>, acks: &[
         return Recovered { disturbed: Some((began_us, u64::MAX)), ..Recovered::default() };
     };
     let quiet_us = quiet_after(case, healed_us);
-    let next_us = case.windows.iter().filter_map(super::windows::Window::began_us).filter(|at| *at > quiet_us).min();
+    let next_us =
+        case.windows.iter().filter_map(super::windows::Window::began_us).filter(|at| *at > quiet_us).min();
     let watched_us = case.load_end_us().min(next_us.unwrap_or(u64::MAX)).max(quiet_us);
     let normal_us = first_normal(case, quiet_us, watched_us, normal_latency_us);
     let until_us = normal_us.unwrap_or(watched_us);
@@ -206,7 +221,8 @@ fn first_normal(case: &Case<'_>, quiet_us: u64, watched_us: u64, normal_us: Opti
 fn latencies(case: &Case<'_>, from_us: u64, to_us: u64) -> (Vec<u64>, u64) {
     let due = due_between(case, from_us, to_us);
     let count = u64::from(due.end - due.start);
-    let latency = |message| Some(case.history.life(message).acked_us()?.saturating_sub(case.due_us(message)?));
+    let latency =
+        |message| Some(case.history.life(message).acked_us()?.saturating_sub(case.due_us(message)?));
     (due.filter_map(latency).collect(), count)
 }
 
@@ -253,7 +269,9 @@ mod tests {
     /// Messages (ten a second) due in the given tenths of a second stay without an ack.
     fn unacked(run: Run, which: std::ops::Range<u32>) -> Run {
         run.mapped(|what| match what {
-            What::Acked { message, .. } if which.contains(&message) => What::Indeterminate { message, why: Why::Timeout },
+            What::Acked { message, .. } if which.contains(&message) => {
+                What::Indeterminate { message, why: Why::Timeout }
+            }
             other => other,
         })
     }
@@ -272,7 +290,11 @@ mod tests {
             ("back too late", limited(unacked(outage(), 50..110), Some(1_500)), Violated),
             ("back late, nobody minds", limited(unacked(outage(), 50..110), None), Holds),
             ("never back", limited(unacked(outage(), 50..200), Some(1_500)), Violated),
-            ("never back, too little time to tell", limited(unacked(outage(), 50..200), Some(11_000)), Unknown),
+            (
+                "never back, too little time to tell",
+                limited(unacked(outage(), 50..200), Some(11_000)),
+                Unknown,
+            ),
         ] {
             let finding = run.judged(&Recovery);
             assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");

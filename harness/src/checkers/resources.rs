@@ -49,7 +49,8 @@ impl Checker for Resources {
                 .iter()
                 .filter(|sample| case.history.process_name(sample.process) == name)
                 .collect();
-            let warm = samples.iter().filter(|sample| (case.warm_us()..=to_us).contains(&sample.at_us)).copied();
+            let warm =
+                samples.iter().filter(|sample| (case.warm_us()..=to_us).contains(&sample.at_us)).copied();
             // A fault right after the warm-up leaves no sample between: the last one before it will do.
             let before = samples.iter().rfind(|sample| sample.at_us <= to_us).copied();
             let baseline: Vec<&Sample> = warm.collect();
@@ -97,7 +98,13 @@ mod tests {
         let grown = |kib: u64, files: u32| {
             Run::clean(40).mapped_late(|what| match what {
                 What::Sample { process, rss_kib, open_files, threads, cpu_ms } if process == "node-1" => {
-                    What::Sample { process, rss_kib: rss_kib + kib, open_files: open_files + files, threads, cpu_ms }
+                    What::Sample {
+                        process,
+                        rss_kib: rss_kib + kib,
+                        open_files: open_files + files,
+                        threads,
+                        cpu_ms,
+                    }
                 }
                 other => other,
             })

@@ -62,17 +62,19 @@ pub fn line(case: &Case<'_>, message: u32) -> String {
     let places = |entries: Vec<(i32, i64)>| match entries.as_slice() {
         [] => "none".to_owned(),
         places => {
-            let shown: Vec<_> = places.iter().take(4).map(|(partition, offset)| format!("{partition}/{offset}")).collect();
+            let shown: Vec<_> =
+                places.iter().take(4).map(|(partition, offset)| format!("{partition}/{offset}")).collect();
             shown.join(" ")
         }
     };
     let kafka = places(history.in_kafka(message).map(|entry| (entry.partition, entry.offset)).collect());
     let rows = places(history.in_postgres(message).map(|entry| (entry.partition, entry.offset)).collect());
     let dead = if history.in_dead_letters(message).len() > 0 { ", dead-lettered" } else { "" };
-    let missing: Vec<_> = missing(case, message).into_iter().map(|(user, _)| case.plan.user_name(user)).collect();
+    let missing: Vec<_> =
+        missing(case, message).into_iter().map(|(user, _)| case.plan.user_name(user)).collect();
     let unseen = match missing.as_slice() {
         [] => String::new(),
-        [few @ ..] if few.len() <= 3 => format!(", missing at {}", few.join(" ")),
+        few if few.len() <= 3 => format!(", missing at {}", few.join(" ")),
         [first, rest @ ..] => format!(", missing at {first} and {} others", rest.len()),
     };
     format!(
@@ -107,7 +109,11 @@ pub fn story(case: &Case<'_>, message: u32) -> Story {
     let node = case.arrival(message).and_then(|arrival| {
         let before = life.sent_us().or(case.due_us(message))?;
         let steps = history.steps_of(arrival.user).filter(|step| step.at_us <= before);
-        steps.filter_map(|step| if let UserDid::Connected { node } = step.what { Some(node + 1) } else { None }).last()
+        steps
+            .filter_map(
+                |step| if let UserDid::Connected { node } = step.what { Some(node + 1) } else { None },
+            )
+            .last()
     });
     if let Some(due_us) = case.due_us(message) {
         lines.push((due_us, "due by the schedule".to_owned()));
@@ -122,13 +128,18 @@ pub fn story(case: &Case<'_>, message: u32) -> Story {
     for receipt in history.receipts_of(message) {
         let how = if receipt.replayed { "by catch-up" } else { "live" };
         let user = case.plan.user_name(receipt.user);
-        lines.push((receipt.at_us, format!("{user} received it {how} as {}/{}", receipt.partition, receipt.offset)));
+        lines.push((
+            receipt.at_us,
+            format!("{user} received it {how} as {}/{}", receipt.partition, receipt.offset),
+        ));
     }
     // Faults from just before it was due until its last trace.
     let from = lines.iter().map(|(at_us, _)| *at_us).min().unwrap_or(0).saturating_sub(1_000_000);
     let to = lines.iter().map(|(at_us, _)| *at_us).max().unwrap_or(0);
     for window in &case.windows {
-        let (Some(began), ended) = (window.began_us(), window.ended_us().unwrap_or(u64::MAX)) else { continue };
+        let (Some(began), ended) = (window.began_us(), window.ended_us().unwrap_or(u64::MAX)) else {
+            continue;
+        };
         if began <= to && ended >= from {
             lines.push((began, format!("fault: {}", window.name)));
             if let Some((healed_us, _)) = window.healed {
@@ -137,7 +148,8 @@ pub fn story(case: &Case<'_>, message: u32) -> Story {
         }
     }
     lines.sort_by_key(|(at_us, _)| *at_us);
-    let mut lines: Vec<Line> = lines.into_iter().map(|(at_us, text)| Line { at_us: Some(at_us), text }).collect();
+    let mut lines: Vec<Line> =
+        lines.into_iter().map(|(at_us, text)| Line { at_us: Some(at_us), text }).collect();
     lines.extend(found(case, message).into_iter().map(|text| Line { at_us: None, text }));
     Story { message, name: case.name(message), lines }
 }
@@ -151,7 +163,12 @@ fn found(case: &Case<'_>, message: u32) -> Vec<String> {
         lines.push(format!("Kafka holds it at {}/{}{}", entry.partition, entry.offset, body(entry.body_ok)));
     }
     for entry in history.in_postgres(message) {
-        lines.push(format!("a row holds it, from {}/{}{}", entry.partition, entry.offset, body(entry.body_ok)));
+        lines.push(format!(
+            "a row holds it, from {}/{}{}",
+            entry.partition,
+            entry.offset,
+            body(entry.body_ok)
+        ));
     }
     lines.extend(history.in_dead_letters(message).map(|reason| format!("dead-lettered: {reason}")));
     let unread = |ledger| case.unread(ledger);

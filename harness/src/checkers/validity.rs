@@ -67,7 +67,9 @@ impl Checker for Validity {
 
         let offered = Offered::of(case);
         if offered.due > 0 && offered.left * 100 < offered.due * OFFERED_OF_HUNDRED {
-            finding.unknown(|| format!("outside faults, only {} of {} messages due were sent", offered.left, offered.due));
+            finding.unknown(|| {
+                format!("outside faults, only {} of {} messages due were sent", offered.left, offered.due)
+            });
         }
         if offered.lateness_p99_us >= LATENESS_MAX_US {
             finding.unknown(|| {
@@ -80,7 +82,7 @@ impl Checker for Validity {
         finding.count("not_sent", offered.not_sent);
         finding.count("lateness_p99_us", offered.lateness_p99_us);
         finding.summary = format!(
-            "outside faults {} of {} messages due were sent, p99 {} late; {} more had no session",
+            "outside faults {} of {} due were sent, p99 {} late; {} had no session",
             offered.left,
             offered.due,
             millis(offered.lateness_p99_us),

@@ -116,7 +116,9 @@ pub fn describe(fault: &FaultKind) -> String {
         FaultKind::ServiceKill { service } => format!("{service} killed"),
         FaultKind::ServicePause { service } => format!("{service} frozen"),
         FaultKind::LinkDown { links: which } => format!("{} down", links(which)),
-        FaultKind::LinkToxic { links: which, toxic, .. } => format!("{} on {}", toxic_name(toxic), links(which)),
+        FaultKind::LinkToxic { links: which, toxic, .. } => {
+            format!("{} on {}", toxic_name(toxic), links(which))
+        }
         FaultKind::ProcessKill { processes: which } => format!("{} killed", processes(which)),
         FaultKind::ProcessTerminate { processes: which } => format!("{} terminated", processes(which)),
         FaultKind::ProcessPause { processes: which } => format!("{} frozen", processes(which)),

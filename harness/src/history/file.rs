@@ -45,7 +45,9 @@ pub enum HistoryError {
         path: String,
     },
     /// It was written by another version of squall.
-    #[error("{path} has history format {found}, this squall reads format {HISTORY_FORMAT}: use the squall that wrote it")]
+    #[error(
+        "{path} has history format {found}, this squall reads format {HISTORY_FORMAT}: use the squall that wrote it"
+    )]
     Version {
         /// The file.
         path: String,

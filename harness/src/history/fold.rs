@@ -6,8 +6,8 @@ use crate::{
         file::Cut,
         groups::Groups,
         index::{
-            Entry, Fate, GeneratorSecond, History, LedgerState, Life, ProcessDid, ProcessStep, Receipt, Sample, UserDid,
-            UserStep,
+            Entry, Fate, GeneratorSecond, History, LedgerState, Life, ProcessDid, ProcessStep, Receipt,
+            Sample, UserDid, UserStep,
         },
     },
     plan::Plan,
@@ -58,7 +58,9 @@ impl Fold {
             What::Joined { user, room, partition, offset, resumed } => {
                 self.push_user(at_us, user, UserDid::Joined { room, partition, offset, resumed });
             }
-            What::JoinFailed { user, room, why } => self.push_user(at_us, user, UserDid::JoinFailed { room, why }),
+            What::JoinFailed { user, room, why } => {
+                self.push_user(at_us, user, UserDid::JoinFailed { room, why })
+            }
             What::Left { user, room } => self.push_user(at_us, user, UserDid::Left { room }),
             What::Unexplained { user, detail } => {
                 self.history.unexplained_total += 1;
@@ -76,6 +78,15 @@ impl Fold {
                 let process = self.process(&process);
                 self.history.samples.push(Sample { at_us, process, rss_kib, open_files, threads, cpu_ms });
             }
+            What::InKafka { message, partition, offset, body_ok } if self.knows_message(message) => {
+                self.history.kafka.push(Entry { offset, message, partition, body_ok });
+            }
+            What::InPostgres { message, partition, offset, body_ok } if self.knows_message(message) => {
+                self.history.postgres.push(Entry { offset, message, partition, body_ok });
+            }
+            What::InDeadLetters { message, reason } if self.knows_message(message) => {
+                self.history.dead_letters.push((message, reason));
+            }
             other => self.push_account(at_us, other),
         }
     }
@@ -89,28 +100,15 @@ impl Fold {
                 Some(steps) => steps.push((at_us, step)),
                 None => history.doubts.push(format!("the history has a fault {fault} that the plan has not")),
             },
-            What::InKafka { message, partition, offset, body_ok } => {
-                if self.knows_message(message) {
-                    self.history.kafka.push(Entry { offset, message, partition, body_ok });
-                }
-            }
-            What::InPostgres { message, partition, offset, body_ok } => {
-                if self.knows_message(message) {
-                    self.history.postgres.push(Entry { offset, message, partition, body_ok });
-                }
-            }
-            What::InDeadLetters { message, reason } => {
-                if self.knows_message(message) {
-                    self.history.dead_letters.push((message, reason));
-                }
-            }
             What::Foreign { ledger, detail } => {
                 history.foreign_total += 1;
                 if history.foreign.len() < KEPT_MAX {
                     history.foreign.push((ledger, detail));
                 }
             }
-            What::LedgerRead { ledger, entries } => history.ledgers[ledger as usize] = LedgerState::Read { entries },
+            What::LedgerRead { ledger, entries } => {
+                history.ledgers[ledger as usize] = LedgerState::Read { entries }
+            }
             What::LedgerUnreadable { ledger, why } => {
                 history.ledgers[ledger as usize] = LedgerState::Unreadable { why };
             }
@@ -118,7 +116,7 @@ impl Fold {
                 history.generator.push(GeneratorSecond { at_us, lateness_max_us, sent, cpu_ms, rss_kib });
             }
             What::Note { text } => history.notes.push((at_us, text)),
-            // Everything else was taken by `push`.
+            // Strays were counted by their guard; everything else was taken by `push`.
             _ => {}
         }
     }
@@ -205,11 +203,13 @@ impl Fold {
         let history = &mut self.history;
         let messages = history.messages.len();
         let users = self.users as usize;
-        history.receipts_of_message = Groups::of(messages, history.receipts.iter().map(|receipt| receipt.message));
+        history.receipts_of_message =
+            Groups::of(messages, history.receipts.iter().map(|receipt| receipt.message));
         history.receipts_of_user = Groups::of(users, history.receipts.iter().map(|receipt| receipt.user));
         history.kafka_of = Groups::of(messages, history.kafka.iter().map(|entry| entry.message));
         history.postgres_of = Groups::of(messages, history.postgres.iter().map(|entry| entry.message));
-        history.dead_letters_of = Groups::of(messages, history.dead_letters.iter().map(|(message, _)| *message));
+        history.dead_letters_of =
+            Groups::of(messages, history.dead_letters.iter().map(|(message, _)| *message));
         history.steps_of_user = Groups::of(users, history.user_steps.iter().map(|step| step.user));
         history.cut = cut;
         if let Some(cut) = cut {

@@ -1,0 +1,120 @@
+//! A demonstration: every form of a report, of a made-up PostgreSQL outage. `SQUALL_DEMO=DIR cargo test -p harness --lib
+//! report` leaves the files there to be looked at.
+
+use crate::{
+    checkers::{Verdict, check, fixture::Run},
+    history::{What, Why},
+    report::{Machine, Report, RunFacts, html, junit, markdown, store, terminal},
+};
+
+fn facts() -> RunFacts {
+    RunFacts {
+        run_id: "demo-1".into(),
+        started_unix_ms: 0,
+        provider: "host".into(),
+        services: [("kafka", "4.1.0"), ("postgres", "17.2"), ("redis", "7.2.4")]
+            .map(|(name, version)| (name.to_owned(), version.to_owned()))
+            .into(),
+        machine: Machine { cores: 2, memory_mib: 8_192, kernel: "linux 6.1 x86_64".into() },
+        squall: "0.1.0".into(),
+        profile: "release".into(),
+        commit: None,
+    }
+}
+
+fn outage() -> Run {
+    let mut run = Run::clean(300).with_postgres_outage(10_000, 15_000);
+    run.plan.scenario = "postgres-outage".into();
+    run.plan.title = "PostgreSQL is stopped for five seconds under load".into();
+    run.plan.expect.writers_pause_within_ms = Some(2_000);
+    run.plan.expect.writers_resume_within_ms = Some(5_000);
+    run.plan.expect.ack_p99_ms = Some(50);
+    // Latency that is not a flat line: a little noise, and slow acks inside the fault.
+    run.mapped_at(|at_us, what| match what {
+        What::Acked { message, .. } => {
+            let slow =
+                if (100..155).contains(&message) { 60_000 + u64::from(message % 7) * 31_000 } else { 0 };
+            (at_us + u64::from(message * 37 % 11) * 400 + slow, what)
+        }
+        What::Received { message, user, .. } => (at_us + u64::from((message * 7 + user) % 5) * 700, what),
+        other => (at_us, other),
+    })
+}
+
+fn broken() -> Run {
+    let open = |m: u32| (112..119).contains(&m);
+    outage()
+        .mapped(|what| match what {
+            What::Acked { message, .. } if open(message) => {
+                What::Indeterminate { message, why: Why::Timeout }
+            }
+            other => other,
+        })
+        .without(|what| match what {
+            What::InPostgres { message, .. } => (120..124).contains(message),
+            What::Received { message, user: 2, .. } => *message == 140,
+            What::InKafka { message: 118, .. } => true,
+            _ => false,
+        })
+        .with(Run::row(200, 200, true))
+        .with(What::Unexplained { user: 1, detail: "an id of nobody: <script>alert(1)</script>".into() })
+}
+
+fn report(run: &Run) -> Report {
+    let history = run.history();
+    let judgement = check(&run.plan, &run.arrivals, &history);
+    Report::of(&run.plan, &run.arrivals, &history, &judgement, facts())
+}
+
+#[test]
+fn every_form_of_a_report_is_written_and_the_result_is_read_back() {
+    let temp = tempfile::tempdir().unwrap();
+    let keep = std::env::var_os("SQUALL_DEMO").map(std::path::PathBuf::from);
+    for (name, run, expected) in [("good", outage(), Verdict::Holds), ("bad", broken(), Verdict::Violated)] {
+        let report = report(&run);
+        assert_eq!(report.judgement.verdict, expected, "{:#?}", report.judgement);
+        let folder = store::folder(keep.as_deref().unwrap_or(temp.path()), &report.scenario, name);
+        store::write(&report, &folder).unwrap();
+        for file in ["result.json", "report.md", "report.html", "junit.xml"] {
+            assert!(folder.join(file).metadata().unwrap().len() > 500, "{file}");
+        }
+        assert_eq!(store::read(&folder).unwrap(), report);
+        println!(
+            "{}",
+            terminal::render(&report, "reports/postgres-outage/demo-1/report.html", keep.is_some())
+        );
+    }
+}
+
+#[test]
+fn a_result_of_another_version_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut report = report(&outage());
+    report.format = 99;
+    store::write(&report, temp.path()).unwrap();
+    assert!(matches!(store::read(temp.path()), Err(store::StoreError::Version { found: 99, .. })));
+}
+
+#[test]
+fn the_terminal_summary_keeps_to_its_columns_and_to_no_colour() {
+    for run in [outage(), broken()] {
+        let text = terminal::render(&report(&run), "reports/x", false);
+        assert!(!text.contains('\x1b'));
+        for line in text.lines() {
+            assert!(line.chars().count() <= 100, "{line}");
+        }
+    }
+}
+
+#[test]
+fn the_page_needs_nothing_else_and_what_came_from_outside_is_escaped() {
+    let report = report(&broken());
+    let (page, xml) = (html::render(&report), junit::render(&report));
+    assert!(!page.contains("<script"), "nothing from a socket may become markup");
+    assert!(page.contains("&lt;script&gt;"));
+    for outside in ["http://", "https://", "src=", "url("] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    assert!(xml.contains("<failure type=\"violated\"") && !xml.contains("<script"));
+    assert!(markdown::render(&report).contains("| durability | **violated** |"));
+}

@@ -1,0 +1,72 @@
+//! Where and with what a run took place: what somebody must know to repeat it, or to doubt a comparison.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Facts about one run that no history holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunFacts {
+    /// The run's id; also the name of its folder.
+    pub run_id: String,
+    /// Wall clock of the run's zero, in milliseconds since the Unix epoch.
+    pub started_unix_ms: u64,
+    /// Provider of the services: `docker`, `host` or `external`.
+    pub provider: String,
+    /// Versions of services, by name.
+    pub services: BTreeMap<String, String>,
+    /// The machine.
+    pub machine: Machine,
+    /// Version of squall.
+    pub squall: String,
+    /// How the nodes and writers were built; figures of a debug build say nothing about speed.
+    pub profile: String,
+    /// Commit of the working copy, if there is one.
+    pub commit: Option<String>,
+}
+
+/// The machine everything ran on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// Cores that may be used.
+    pub cores: usize,
+    /// Memory.
+    pub memory_mib: u64,
+    /// Kernel and architecture.
+    pub kernel: String,
+}
+
+impl Machine {
+    /// This machine. What cannot be found out is zero or `unknown`: a report does without.
+    pub fn here() -> Self {
+        let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let memory_kib = memory.lines().find_map(|line| {
+            line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+        });
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let release = if release.is_empty() { "unknown" } else { release.trim() };
+        Self {
+            cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+            memory_mib: memory_kib.unwrap_or(0) / 1_024,
+            kernel: format!("{} {release} {}", std::env::consts::OS, std::env::consts::ARCH),
+        }
+    }
+}
+
+impl RunFacts {
+    /// Facts that this build of squall knows about itself; the run adds services and commit.
+    pub fn here(run_id: impl Into<String>, started_unix_ms: u64, provider: impl Into<String>) -> Self {
+        Self {
+            run_id: run_id.into(),
+            started_unix_ms,
+            provider: provider.into(),
+            services: BTreeMap::new(),
+            machine: Machine::here(),
+            squall: env!("CARGO_PKG_VERSION").to_owned(),
+            profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
+            commit: None,
+        }
+    }
+}
