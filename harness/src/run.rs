@@ -34,6 +34,7 @@ use crate::{
     load::{LiveStats, Load, LoadError, LoadTargets},
     plan::{Arrivals, Plan},
     progress::Progress,
+    report::facts::RunFacts,
     run::folder::{FolderError, RunFolder},
     verifier::{KafkaError, Verifier},
     wait,
@@ -137,7 +138,7 @@ async fn carry_out(
     recorder: Recorder,
     progress: &Progress,
     cancel: &CancellationToken,
-) -> Result<folder::Facts, RunError> {
+) -> Result<RunFacts, RunError> {
     let began = Instant::now();
     let binaries = Binaries::ready(plan.cluster.node_bug.is_some() || plan.cluster.writer_bug.is_some(), progress);
     let binaries = cancel.run_until_cancelled(binaries).await.ok_or(RunError::Interrupted)??;
@@ -169,7 +170,7 @@ async fn carry_out(
     let mut carried_out = carried_out?;
     down?;
     carried_out.provider = provider;
-    carried_out.services = facts;
+    carried_out.services = facts.into_iter().collect();
     Ok(carried_out)
 }
 
@@ -184,7 +185,7 @@ async fn on_environment(
     progress: &Progress,
     cancel: &CancellationToken,
     began: Instant,
-) -> Result<folder::Facts, RunError> {
+) -> Result<RunFacts, RunError> {
     for planned in &plan.faults {
         environment::supports(environment.provider(), external, &planned.fault)
             .map_err(|why| RunError::Unsupported { provider: environment.provider().to_string(), why })?;
@@ -212,7 +213,9 @@ async fn on_environment(
     progress.now("stopping the cluster");
     cluster.down().await;
     driven?;
-    Ok(folder::Facts::of_this_machine(start_up))
+    let mut facts = RunFacts::here(folder.run_id(), recorder.clock().zero_unix_ms(), String::new());
+    facts.start_up_ms = u64::try_from(start_up.as_millis()).unwrap_or(u64::MAX);
+    Ok(facts)
 }
 
 /// Steps 4 to 8, on a cluster that is up.

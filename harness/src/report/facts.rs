@@ -24,6 +24,8 @@ pub struct RunFacts {
     pub profile: String,
     /// Commit of the working copy, if there is one.
     pub commit: Option<String>,
+    /// From the start of the run to a cluster that is ready, builds included.
+    pub start_up_ms: u64,
 }
 
 /// The machine everything ran on.
@@ -66,7 +68,20 @@ impl RunFacts {
             machine: Machine::here(),
             squall: env!("CARGO_PKG_VERSION").to_owned(),
             profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
-            commit: None,
+            commit: commit(),
+            start_up_ms: 0,
         }
     }
+}
+
+/// The commit this build's checkout stands at, read from its files: no git needed where reports are made.
+fn commit() -> Option<String> {
+    let git = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../.git");
+    let head = std::fs::read_to_string(git.join("HEAD")).ok()?;
+    let head = head.trim();
+    let hash = match head.strip_prefix("ref: ") {
+        Some(reference) => std::fs::read_to_string(git.join(reference)).ok()?.trim().to_owned(),
+        None => head.to_owned(),
+    };
+    hash.get(..12).map(str::to_owned)
 }

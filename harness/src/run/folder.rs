@@ -3,12 +3,14 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 
-use crate::plan::{PLAN_FORMAT, Plan};
+use crate::{
+    plan::{PLAN_FORMAT, Plan},
+    report::facts::RunFacts,
+};
 
 /// A run is not begun with less than this free: history, logs and the services' data of an ordinary run stay below it.
 const FREE_MIN_BYTES: u64 = 300 * 1024 * 1024;
@@ -47,40 +49,6 @@ pub enum FolderError {
         /// Needed.
         needed_mib: u64,
     },
-}
-
-/// What the run was made of, beside the plan; in `facts.json`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Facts {
-    /// Provider of the services.
-    pub provider: String,
-    /// Versions of the services.
-    pub services: Vec<(String, String)>,
-    /// The machine and this build.
-    pub machine: Vec<(String, String)>,
-    /// From the start to a ready cluster.
-    pub start_up_ms: u64,
-}
-
-impl Facts {
-    /// Facts of the machine the harness runs on.
-    pub fn of_this_machine(start_up: Duration) -> Self {
-        let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-        let memory = read("/proc/meminfo");
-        let memory = memory.lines().next().and_then(|line| line.split_whitespace().nth(1)).unwrap_or("0");
-        let memory_gib = memory.parse::<u64>().unwrap_or(0).div_ceil(1024 * 1024);
-        let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        let fact = |name: &str, value: String| (name.to_owned(), value);
-        let machine = vec![
-            fact("cores", cores.to_string()),
-            fact("memory", format!("{memory_gib} GiB")),
-            fact("kernel", read("/proc/sys/kernel/osrelease")),
-            fact("build", if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned()),
-            fact("squall", env!("CARGO_PKG_VERSION").to_owned()),
-        ];
-        let start_up_ms = u64::try_from(start_up.as_millis()).unwrap_or(u64::MAX);
-        Self { provider: String::new(), services: Vec::new(), machine, start_up_ms }
-    }
 }
 
 /// A run's folder.
@@ -153,13 +121,14 @@ impl RunFolder {
     /// # Errors
     ///
     /// [`FolderError`].
-    pub fn write_facts(&self, facts: &Facts) -> Result<(), FolderError> {
+    pub fn write_facts(&self, facts: &RunFacts) -> Result<(), FolderError> {
         self.write("facts.json", facts)
     }
 
     /// Facts of the run; empty ones for a run that was killed before they were known.
-    pub fn facts(&self) -> Facts {
-        read(&self.path.join("facts.json"), "facts file").unwrap_or_default()
+    pub fn facts(&self) -> RunFacts {
+        read(&self.path.join("facts.json"), "facts file")
+            .unwrap_or_else(|_| RunFacts::here(self.run_id.clone(), 0, "unknown"))
     }
 
     fn write(&self, name: &str, value: &impl Serialize) -> Result<(), FolderError> {

@@ -5,6 +5,7 @@ use crate::{
     exit::Exit,
     history::{History, file::HistoryError},
     plan::Arrivals,
+    report::{Report, store, terminal},
     run::folder::{FolderError, RunFolder},
 };
 
@@ -17,6 +18,9 @@ pub enum JudgeError {
     /// The history.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// The report cannot be written.
+    #[error(transparent)]
+    Report(#[from] store::StoreError),
     /// There is no such message.
     #[error("the plan has {messages} messages; there is no m{message}")]
     NoSuchMessage {
@@ -30,39 +34,34 @@ pub enum JudgeError {
 /// A judged run.
 #[derive(Debug)]
 pub struct Judged {
-    judgement: Judgement,
+    report: Report,
+    page: String,
 }
 
 impl Judged {
     /// The whole judgement.
     pub fn judgement(&self) -> &Judgement {
-        &self.judgement
+        &self.report.judgement
+    }
+
+    /// The report, as in `result.json`.
+    pub fn report(&self) -> &Report {
+        &self.report
     }
 
     /// The exit code it deserves.
     pub fn exit(&self) -> Exit {
-        self.judgement.exit()
+        self.report.judgement.exit()
     }
 
     /// One line for a table of runs.
     pub fn headline(&self) -> String {
-        let worst = self.judgement.findings.iter().filter(|finding| finding.verdict == self.judgement.verdict);
-        match worst.map(|finding| format!("{}: {}", finding.checker, finding.summary)).next() {
-            Some(said) if self.exit() != Exit::Holds => said,
-            _ => "everything holds".to_owned(),
-        }
+        self.report.headline()
     }
 
     /// The story of the run for a terminal.
-    pub fn summary(&self, _colour: bool) -> String {
-        let mut text = String::new();
-        for finding in &self.judgement.findings {
-            text += &format!("{:<12} {:<9} {}\n", finding.checker, finding.verdict.word(), finding.summary);
-            for d in finding.details.iter().take(5) {
-                text += &format!("      {}\n", d.text);
-            }
-        }
-        text
+    pub fn summary(&self, colour: bool) -> String {
+        terminal::render(&self.report, &self.page, colour)
     }
 }
 
@@ -76,7 +75,9 @@ pub fn judge(folder: &RunFolder) -> Result<Judged, JudgeError> {
     let arrivals = Arrivals::of(&plan);
     let history = History::read(&plan, &folder.history())?;
     let judgement = checkers::check(&plan, &arrivals, &history);
-    Ok(Judged { judgement })
+    let report = Report::of(&plan, &arrivals, &history, &judgement, folder.facts());
+    store::write(&report, folder.path())?;
+    Ok(Judged { report, page: folder.path().join(store::PAGE).display().to_string() })
 }
 
 /// One message's whole story.
@@ -93,10 +94,5 @@ pub fn story(folder: &RunFolder, message: u32) -> Result<String, JudgeError> {
     }
     let history = History::read(&plan, &folder.history())?;
     let case = Case::new(&plan, &arrivals, &history);
-    let story = story::story(&case, message);
-    let lines = story.lines.iter().map(|line| {
-        let at = line.at_us.map_or_else(|| "at the end".to_owned(), |at_us| case.at(at_us));
-        format!("{at:>12}  {}", line.text)
-    });
-    Ok(std::iter::once(story.name.clone()).chain(lines).collect::<Vec<_>>().join("\n"))
+    Ok(terminal::render_story(&story::story(&case, message), case.load_us()))
 }
