@@ -263,7 +263,7 @@ impl Environment {
     pub async fn down(mut self) -> Result<(), EnvironmentError> {
         let ended = match self.services.take() {
             Some(Services::Host(host)) => host.down().await,
-            Some(Services::Docker(docker)) => docker.down().await,
+            Some(Services::Docker(docker)) => Box::pin(docker.down()).await,
             Some(Services::External(rented)) => rented.down().await,
             None => Ok(()),
         };
@@ -277,7 +277,10 @@ impl Drop for Environment {
         let Some(services) = self.services.take() else { return };
         tracing::error!(run = %self.run_id, "the environment was dropped without down(): killing its services");
         if !std::thread::panicking() {
-            eprintln!("squall: the environment of run {} was not taken down in order; killing its services", self.run_id);
+            eprintln!(
+                "squall: the environment of run {} was not taken down in order; killing its services",
+                self.run_id
+            );
         }
         drop(services);
         self.registry.close();

@@ -239,7 +239,7 @@ impl Child {
             name: self.name.clone(),
             lines: self.last_lines(super::error::LOG_LINES),
             log: self.log.clone(),
-            source,
+            source: Box::new(source),
         }
     }
 }

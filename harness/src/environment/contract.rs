@@ -136,7 +136,9 @@ pub fn supports(provider: Provider, external: Option<&External>, fault: &FaultKi
         FaultKind::LinkDown { links } => proxied("link-down", external, links),
         FaultKind::LinkToxic { links, .. } => proxied("link-toxic", external, links),
         // These need rights over everybody's sessions, and would strike everybody who shares the service.
-        FaultKind::RedisClientKill => refused("redis-client-kill", "it would disconnect every user of the Redis"),
+        FaultKind::RedisClientKill => {
+            refused("redis-client-kill", "it would disconnect every user of the Redis")
+        }
         FaultKind::PostgresTerminate => refused("postgres-terminate", "it needs a superuser"),
         FaultKind::PostgresReadOnly => refused("postgres-read-only", "it needs a superuser"),
         FaultKind::PostgresLock
@@ -147,7 +149,10 @@ pub fn supports(provider: Provider, external: Option<&External>, fault: &FaultKi
 }
 
 fn managed(fault: &str, service: Service) -> Result<(), String> {
-    refused(fault, &format!("{service} is managed by somebody else, and cannot be stopped, killed or frozen from here"))
+    refused(
+        fault,
+        &format!("{service} is managed by somebody else, and cannot be stopped, killed or frozen from here"),
+    )
 }
 
 fn proxied(fault: &str, external: Option<&External>, links: &[LinkName]) -> Result<(), String> {

@@ -53,7 +53,9 @@ const TOXIPROXY_PORT: u16 = 8474;
 /// The engine, if one answers.
 pub(crate) async fn engine() -> Result<bollard::Docker, EnvironmentError> {
     let ask = async {
-        let engine = testcontainers::core::client::docker_client_instance().await.map_err(|error| error.to_string())?;
+        let engine = testcontainers::core::client::docker_client_instance()
+            .await
+            .map_err(|error| error.to_string())?;
         engine.ping().await.map_err(|error| error.to_string())?;
         Ok::<_, String>(engine)
     };
@@ -122,7 +124,8 @@ impl Docker {
         let (postgres_port, redis_port) = (ports.free().map_err(no_port)?, ports.free().map_err(no_port)?);
         progress.now("starting the containers of PostgreSQL, Redis, Kafka and Toxiproxy");
         let behind_proxies = async {
-            let (toxiproxy, proxies, version) = start_toxiproxy(&site, &images.toxiproxy, &listeners, &mut ports).await?;
+            let (toxiproxy, proxies, version) =
+                start_toxiproxy(&site, &images.toxiproxy, &listeners, &mut ports).await?;
             let (kafka, address) = start_kafka(&site, &images.kafka, listeners.clone(), &proxies).await?;
             Ok((toxiproxy, proxies, version, kafka, address))
         };
@@ -136,7 +139,10 @@ impl Docker {
         let verifier = Endpoints { postgres_url, redis_url, kafka_brokers, kafka_options: Vec::new() };
         let mut facts = vec![("toxiproxy".to_owned(), version)];
         for container in [&postgres, &redis, &kafka, &toxiproxy] {
-            facts.push((format!("image of {}", container.role().name()), container.describe(&site.engine).await));
+            facts.push((
+                format!("image of {}", container.role().name()),
+                container.describe(&site.engine).await,
+            ));
         }
         Ok(Rising { docker: Self { label, postgres, redis, kafka, toxiproxy }, proxies, verifier, facts })
     }
@@ -182,7 +188,11 @@ impl Docker {
 }
 
 /// Waits until a service answers, or its container has ended.
-async fn until_answering(container: &Container, service: Service, at: &Endpoints) -> Result<(), EnvironmentError> {
+async fn until_answering(
+    container: &Container,
+    service: Service,
+    at: &Endpoints,
+) -> Result<(), EnvironmentError> {
     let what = format!("{service} answering");
     let waiting = wait::until(&what, START_LIMIT, async || server::answers(service, at).await);
     let ended = container.ended();
@@ -206,7 +216,12 @@ async fn with_other_ports<T>(
         match start(attempt).await {
             Err(EnvironmentError::PortStolen { .. }) if attempt < PORT_ATTEMPTS => attempt += 1,
             Err(EnvironmentError::PortStolen { log, lines, .. }) => {
-                return Err(EnvironmentError::PortStolen { name: name.to_owned(), attempts: attempt, log, lines });
+                return Err(EnvironmentError::PortStolen {
+                    name: name.to_owned(),
+                    attempts: attempt,
+                    log,
+                    lines,
+                });
             }
             other => return other,
         }
@@ -261,10 +276,13 @@ async fn start_redis(
     let mut ports = Ports::default();
     with_other_ports("redis", async |attempt| {
         let port = if attempt == 1 { first } else { draw(&mut ports)? };
-        let draft = site
-            .draft(images::Role::Redis, image)
-            .publish(port, 6379)
-            .command(["redis-server", "--save", "", "--appendonly", "no"]);
+        let draft = site.draft(images::Role::Redis, image).publish(port, 6379).command([
+            "redis-server",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]);
         let container = draft.start(&site.engine).await?;
         let url = format!("redis://127.0.0.1:{port}");
         let at = Endpoints { redis_url: url.clone(), ..nowhere() };
@@ -325,7 +343,10 @@ async fn start_toxiproxy(
             specs.push(ProxySpec {
                 link,
                 listen: format!("0.0.0.0:{port}"),
-                upstream: format!("{}:{target}", container::name(site.spec.run_id, images::Role::of(service))),
+                upstream: format!(
+                    "{}:{target}",
+                    container::name(site.spec.run_id, images::Role::of(service))
+                ),
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             });
         }

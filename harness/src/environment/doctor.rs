@@ -1,6 +1,9 @@
 //! What this machine has and lacks, said before a run stumbles over it.
 
-use nix::{sys::statvfs::statvfs, unistd::{User, geteuid}};
+use nix::{
+    sys::statvfs::statvfs,
+    unistd::{User, geteuid},
+};
 
 use super::{
     docker::{
@@ -60,7 +63,10 @@ async fn docker_checks() -> Vec<Check> {
     let engine = docker::engine().await;
     let found = match &engine {
         Ok(engine) => engine.version().await.map_err(|error| error.to_string()).map(|version| {
-            format!("{} answers", version.version.unwrap_or_else(|| "an engine of unknown version".to_owned()))
+            format!(
+                "{} answers",
+                version.version.unwrap_or_else(|| "an engine of unknown version".to_owned())
+            )
         }),
         Err(error) => Err(error.to_string()),
     };
@@ -74,7 +80,11 @@ async fn docker_checks() -> Vec<Check> {
                 Some(digest) => Ok(format!("{} ({digest})", image.name)),
                 None => Err(format!("{} is not on this machine; it is pulled when needed", image.name)),
             };
-            checks.push(Check::new(&format!("image of {}", role.name()), found, "docker pull, or `harness/services/images/build`"));
+            checks.push(Check::new(
+                &format!("image of {}", role.name()),
+                found,
+                "docker pull, or `harness/services/images/build`",
+            ));
         }
     }
     checks
@@ -97,11 +107,17 @@ fn host_checks() -> Vec<Check> {
     };
     let mut checks = vec![Check::new("services on this host", found, &install)];
     let installer = manifest::installer();
-    let found = if installer.exists() { Ok(installer.display().to_string()) } else { Err("not there".to_owned()) };
-    checks.push(Check::new("installer", found, "set SQUALL_SERVICES_SCRIPTS to the folder `harness/services`"));
+    let found =
+        if installer.exists() { Ok(installer.display().to_string()) } else { Err("not there".to_owned()) };
+    checks.push(Check::new(
+        "installer",
+        found,
+        "set SQUALL_SERVICES_SCRIPTS to the folder `harness/services`",
+    ));
     if geteuid().is_root() {
         let user = User::from_name("postgres").ok().flatten();
-        let found = user.map(|user| format!("`postgres` ({})", user.uid)).ok_or("no user `postgres`".to_owned());
+        let found =
+            user.map(|user| format!("`postgres` ({})", user.uid)).ok_or("no user `postgres`".to_owned());
         checks.push(Check::new("user for PostgreSQL", found, "useradd --system postgres, or do not be root"));
     }
     checks
@@ -109,7 +125,8 @@ fn host_checks() -> Vec<Check> {
 
 fn disk() -> Check {
     let folder = std::env::temp_dir();
-    let free = statvfs(&folder).map(|disk| disk.blocks_available().saturating_mul(disk.fragment_size()) / 1024 / 1024);
+    let free = statvfs(&folder)
+        .map(|disk| disk.blocks_available().saturating_mul(disk.fragment_size()) / 1024 / 1024);
     let found = match free {
         Ok(free) if free >= DISK_NEEDED_MB => Ok(format!("{free} MB under {}", folder.display())),
         Ok(free) => Err(format!("{free} MB under {}, {DISK_NEEDED_MB} MB wanted", folder.display())),

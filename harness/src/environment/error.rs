@@ -119,8 +119,8 @@ pub enum EnvironmentError {
         log: PathBuf,
         /// The log's last lines.
         lines: String,
-        /// What was waited for.
-        source: WaitError,
+        /// What was waited for. Boxed: it would double the size of every result.
+        source: Box<WaitError>,
     },
     /// A container image is neither here nor in a registry we reach.
     #[error("the image {image} is not on this machine and could not be pulled: {detail}")]
@@ -191,7 +191,9 @@ impl EnvironmentError {
             Self::InstallFailed { .. } => {
                 "do what the lines above say (Debian packages need root), or start Docker and use `--provider docker`"
             }
-            Self::Manifest { .. } => "remove the file and run again: it is written anew by `harness/services/install`",
+            Self::Manifest { .. } => {
+                "remove the file and run again: it is written anew by `harness/services/install`"
+            }
             Self::NoPostgresUser => "run Squall as a user other than root, or `useradd --system postgres`",
             Self::Spawn { .. } => "run `squall doctor`: it checks every program the services need",
             Self::Signal { .. } | Self::Stuck { .. } => "look at the process's log in the run folder",
@@ -207,7 +209,9 @@ impl EnvironmentError {
             }
             Self::Engine { .. } => "see `docker info` and the engine's log, or use `--provider host`",
             Self::Proxy(_) => "see toxiproxy.log in the run's logs folder",
-            Self::Io { .. } => "check the folder's permissions and free space; TMPDIR chooses where services live",
+            Self::Io { .. } => {
+                "check the folder's permissions and free space; TMPDIR chooses where services live"
+            }
             Self::NoAddresses => "give --postgres-url, --redis-url and --kafka-brokers",
             Self::Address { .. } => "correct the address and run again",
             Self::Unsupported { .. } => "leave the fault out, or use the docker or host provider",

@@ -59,7 +59,11 @@ impl Rented {
                 continue;
             }
             let upstream = authority(service, external)?;
-            links.extend(spec.processes.iter().map(|process| (LinkName { process: *process, service }, upstream.clone())));
+            links.extend(
+                spec.processes
+                    .iter()
+                    .map(|process| (LinkName { process: *process, service }, upstream.clone())),
+            );
         }
         create_links(&mut proxies, &links, &mut ports).await?;
         let verifier = Endpoints {
@@ -81,7 +85,8 @@ impl Rented {
     pub(super) async fn down(self) -> Result<(), EnvironmentError> {
         let toxiproxy = end_toxiproxy(&self.toxiproxy).await;
         let path = self.folder.path().to_owned();
-        let removed = self.folder.close().map_err(|source| EnvironmentError::Io { doing: "remove", path, source });
+        let removed =
+            self.folder.close().map_err(|source| EnvironmentError::Io { doing: "remove", path, source });
         toxiproxy.and(removed)
     }
 }
@@ -183,13 +188,19 @@ mod tests {
     fn a_url_is_redirected_and_keeps_the_rest() {
         let proxy = "127.0.0.1:20001".parse().unwrap();
         let url = "postgres://avnadmin:p%40ss@pg.example.com:23456/defaultdb?sslmode=require";
-        assert_eq!(redirect(url, proxy), "postgres://avnadmin:p%40ss@127.0.0.1:20001/defaultdb?sslmode=require");
+        assert_eq!(
+            redirect(url, proxy),
+            "postgres://avnadmin:p%40ss@127.0.0.1:20001/defaultdb?sslmode=require"
+        );
         assert_eq!(redirect("redis://cache.example", proxy), "redis://127.0.0.1:20001");
     }
 
     #[test]
     fn the_default_port_is_added() {
-        assert_eq!(authority(Service::Postgres, &at("postgres://u:p@db.example/chat")).unwrap(), "db.example:5432");
+        assert_eq!(
+            authority(Service::Postgres, &at("postgres://u:p@db.example/chat")).unwrap(),
+            "db.example:5432"
+        );
         assert_eq!(authority(Service::Postgres, &at("postgres://u:p@[::1]:99/chat")).unwrap(), "[::1]:99");
         assert_eq!(authority(Service::Redis, &at("postgres://x/y")).unwrap(), "cache.example:6379");
     }

@@ -135,7 +135,8 @@ impl Host {
 
     /// Ends everything and removes the folder. Data is thrown away, so nobody is asked politely.
     pub(super) async fn down(self) -> Result<(), EnvironmentError> {
-        let (postgres, redis, kafka) = tokio::join!(self.postgres.kill(), self.redis.kill(), self.kafka.kill());
+        let (postgres, redis, kafka) =
+            tokio::join!(self.postgres.kill(), self.redis.kill(), self.kafka.kill());
         let toxiproxy = end_toxiproxy(&self.toxiproxy).await;
         let path = self.folder.path().to_owned();
         let removed =
@@ -166,7 +167,8 @@ impl Targets {
 pub(super) fn temporary_folder(run_id: &str, registry: &Registry) -> Result<TempDir, EnvironmentError> {
     let temp = std::env::temp_dir();
     let failed = |source| EnvironmentError::Io { doing: "make a folder in", path: temp.clone(), source };
-    let folder = tempfile::Builder::new().prefix(&format!("{FOLDER_PREFIX}{run_id}-")).tempdir().map_err(failed)?;
+    let folder =
+        tempfile::Builder::new().prefix(&format!("{FOLDER_PREFIX}{run_id}-")).tempdir().map_err(failed)?;
     registry.note_folder(folder.path());
     // PostgreSQL may run as another user than we do, and must reach its own folder inside.
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).map_err(failed)?;

@@ -56,7 +56,9 @@ impl Identity {
 
     /// The letter `ps` shows (`R`, `S`, `T` …), while the process exists. A corpse that nobody buried (`Z`) is gone.
     pub fn state(self) -> Option<char> {
-        stat(self.pid).filter(|now| now.started == self.started && !matches!(now.state, 'Z' | 'X')).map(|now| now.state)
+        stat(self.pid)
+            .filter(|now| now.started == self.started && !matches!(now.state, 'Z' | 'X'))
+            .map(|now| now.state)
     }
 
     /// True while it runs, sleeps or is frozen.

@@ -33,7 +33,10 @@ impl Listeners {
             verifier: ports.free()?,
             internal: ports.free()?,
             controller: ports.free()?,
-            clients: processes.iter().map(|process| Ok((*process, ports.free()?))).collect::<std::io::Result<_>>()?,
+            clients: processes
+                .iter()
+                .map(|process| Ok((*process, ports.free()?)))
+                .collect::<std::io::Result<_>>()?,
         })
     }
 

@@ -152,7 +152,9 @@ pub async fn sweep(progress: &Progress) -> usize {
                 swept += 1;
                 progress.say(format!("cleaned up after run {}, which was killed", left.run));
             }
-            Err(reason) => progress.say(format!("run {} was killed and left things behind: {reason}", left.run)),
+            Err(reason) => {
+                progress.say(format!("run {} was killed and left things behind: {reason}", left.run))
+            }
         }
     }
     swept
@@ -185,7 +187,8 @@ fn is_dead(left: &Registration) -> bool {
 
 async fn sweep_one(left: &Registration) -> Result<(), String> {
     if left.boot == boot() {
-        let killed: Vec<Identity> = left.children.iter().flat_map(|child| child.process.kill_tree()).collect();
+        let killed: Vec<Identity> =
+            left.children.iter().flat_map(|child| child.process.kill_tree()).collect();
         wait::until("leftover processes gone", GONE_LIMIT, async || {
             match killed.iter().find(|process| process.is_alive()) {
                 Some(process) => Err(format!("pid {} lives on", process.pid)),

@@ -105,7 +105,10 @@ async fn install(progress: &Progress) -> Result<(), EnvironmentError> {
         return Err(EnvironmentError::InstallerMissing { path: script });
     }
     progress.say("fetching the services (Redis, PostgreSQL, Kafka, Toxiproxy); this happens once");
-    let failed = |status: String, lines: &[String]| EnvironmentError::InstallFailed { status, lines: lines.join("\n") };
+    let failed = |status: String, lines: &[String]| EnvironmentError::InstallFailed {
+        status,
+        lines: lines.join("\n"),
+    };
     let mut child = Command::new(&script)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -21,6 +21,9 @@ const EPHEMERAL_DEFAULT: RangeInclusive<u16> = 32768..=60999;
 /// Lowest port considered: below live well-known services.
 const LOWEST: u16 = 10_000;
 
+/// Least ports that a side of the kernel's range must hold to be drawn from; a run takes two dozen.
+const ENOUGH: usize = 500;
+
 /// Draws before asking the kernel for any port instead.
 const DRAWS: u32 = 200;
 
@@ -61,11 +64,8 @@ fn ephemeral() -> RangeInclusive<u16> {
 fn outside(ephemeral: &RangeInclusive<u16>) -> RangeInclusive<u16> {
     let below = LOWEST..=ephemeral.start().saturating_sub(1);
     let above = ephemeral.end().saturating_add(1).max(LOWEST)..=u16::MAX;
-    match (below.len(), above.len()) {
-        (0, 0) => LOWEST..=u16::MAX,
-        (below_len, above_len) if below_len >= above_len => below,
-        _ => above,
-    }
+    let larger = if below.len() >= above.len() { below } else { above };
+    if larger.len() < ENOUGH { LOWEST..=u16::MAX } else { larger }
 }
 
 #[cfg(test)]

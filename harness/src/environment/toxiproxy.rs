@@ -7,12 +7,7 @@
 
 mod client;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 
 use serde_json::json;
 use toxiproxy_rust::proxy::{Proxy, ProxyPack};
@@ -184,7 +179,10 @@ impl Proxies {
     ///
     /// [`ProxyError::NoProxy`] when this run has no such link.
     pub fn address(&self, link: LinkName) -> Result<SocketAddr, ProxyError> {
-        self.links.get(&link).copied().ok_or(ProxyError::NoProxy { link, reason: "this run has no such link" })
+        self.links
+            .get(&link)
+            .copied()
+            .ok_or(ProxyError::NoProxy { link, reason: "this run has no such link" })
     }
 
     /// All links.
@@ -206,7 +204,10 @@ impl Proxies {
         self.address(link)?;
         let state = self.blocking.call(move |client| {
             let proxy = client.find_proxy(&link.to_string())?;
-            Ok(LinkState { enabled: proxy.proxy_pack.enabled, toxics: proxy.toxics()?.into_iter().map(seen).collect() })
+            Ok(LinkState {
+                enabled: proxy.proxy_pack.enabled,
+                toxics: proxy.toxics()?.into_iter().map(seen).collect(),
+            })
         });
         state.await.map_err(|reason| self.failed(format!("tell the state of {link}"), reason))
     }
@@ -231,7 +232,9 @@ impl Proxies {
     /// [`ProxyError`] when it is not up afterwards.
     pub async fn enable(&self, link: LinkName) -> Result<(), ProxyError> {
         wait::until(&format!("{link} up"), ENABLE_LIMIT, async || {
-            self.on_proxy(link, "bring up", |proxy| proxy.enable()).await.map_err(|error| error.to_string())?;
+            self.on_proxy(link, "bring up", |proxy| proxy.enable())
+                .await
+                .map_err(|error| error.to_string())?;
             match self.state(link).await {
                 Ok(LinkState { enabled: true, .. }) => Ok(()),
                 Ok(_) => Err("it is down".to_owned()),
@@ -247,7 +250,12 @@ impl Proxies {
     /// # Errors
     ///
     /// [`ProxyError`] when the server does not confirm it.
-    pub async fn add(&self, link: LinkName, toxic: &Toxic, direction: Direction) -> Result<Vec<AppliedToxic>, ProxyError> {
+    pub async fn add(
+        &self,
+        link: LinkName,
+        toxic: &Toxic,
+        direction: Direction,
+    ) -> Result<Vec<AppliedToxic>, ProxyError> {
         let mut applied = Vec::new();
         for stream in streams(direction) {
             match self.add_one(link, toxic, stream).await {
@@ -263,7 +271,12 @@ impl Proxies {
         Ok(applied)
     }
 
-    async fn add_one(&self, link: LinkName, toxic: &Toxic, stream: &'static str) -> Result<AppliedToxic, ProxyError> {
+    async fn add_one(
+        &self,
+        link: LinkName,
+        toxic: &Toxic,
+        stream: &'static str,
+    ) -> Result<AppliedToxic, ProxyError> {
         let (kind, attributes) = wire(toxic);
         let there = self.state(link).await?.toxics;
         let plain = format!("{kind}_{stream}");
@@ -281,7 +294,8 @@ impl Proxies {
                 "name": name, "type": kind, "stream": stream, "toxicity": 1.0, "attributes": attributes,
             });
             let url = self.url(&format!("proxies/{link}/toxics"));
-            let answer = self.http.post(url).json(&body).send().await.and_then(reqwest::Response::error_for_status);
+            let answer =
+                self.http.post(url).json(&body).send().await.and_then(reqwest::Response::error_for_status);
             answer.map_err(|error| self.failed(format!("apply {kind} to {link}"), root_cause(&error)))?;
         }
         let there = self.state(link).await?.toxics;
@@ -402,7 +416,9 @@ fn streams(direction: Direction) -> &'static [&'static str] {
 /// Toxiproxy's word for a toxic, and its attributes. A black hole is a timeout that never comes.
 fn wire(toxic: &Toxic) -> (&'static str, BTreeMap<String, u32>) {
     let (kind, attributes): (_, &[(&str, u32)]) = match *toxic {
-        Toxic::Latency { latency_ms, jitter_ms } => ("latency", &[("latency", latency_ms), ("jitter", jitter_ms)]),
+        Toxic::Latency { latency_ms, jitter_ms } => {
+            ("latency", &[("latency", latency_ms), ("jitter", jitter_ms)])
+        }
         Toxic::Bandwidth { kbytes_per_s } => ("bandwidth", &[("rate", kbytes_per_s)]),
         Toxic::Slicer { average_bytes, variation_bytes, delay_us } => (
             "slicer",

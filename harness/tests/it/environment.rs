@@ -11,7 +11,8 @@ use std::{
 
 use harness::{
     environment::{
-        Environment, EnvironmentError, EnvironmentSpec, Identity, Provider, ProviderChoice, doctor, sweep,
+        Environment, EnvironmentError, EnvironmentSpec, External, Identity, Provider, ProviderChoice, doctor,
+        sweep,
     },
     plan::{
         LinkName, ProcessName, Service, Toxic,
@@ -47,7 +48,9 @@ async fn wanted(choice: ProviderChoice) -> bool {
         _ => !named || required("host"),
     };
     if !wanted {
-        eprintln!("skipped: the {choice} provider (SQUALL_TEST_PROVIDERS does not name it, or no engine answers)");
+        eprintln!(
+            "skipped: the {choice} provider (SQUALL_TEST_PROVIDERS does not name it, or no engine answers)"
+        );
     }
     wanted
 }
@@ -74,14 +77,14 @@ async fn up(choice: ProviderChoice, run_id: &str, logs: &Path) -> Environment {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_host_provider_keeps_its_contract() {
     if wanted(ProviderChoice::Host).await {
-        keeps_its_contract(ProviderChoice::Host, "host").await;
+        Box::pin(keeps_its_contract(ProviderChoice::Host, "host")).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_docker_provider_keeps_its_contract() {
     if wanted(ProviderChoice::Docker).await {
-        keeps_its_contract(ProviderChoice::Docker, "docker").await;
+        Box::pin(keeps_its_contract(ProviderChoice::Docker, "docker")).await;
     }
 }
 
@@ -96,10 +99,10 @@ async fn keeps_its_contract(choice: ProviderChoice, name: &str) {
             environment.probe_link(LinkName { process, service }, SOON).await.unwrap();
         }
     }
-    clients_work_through_proxies(&environment).await;
+    Box::pin(clients_work_through_proxies(&environment)).await;
     toxics_bite(&environment).await;
-    services_come_and_go(&environment).await;
-    clients_work_through_proxies(&environment).await;
+    Box::pin(services_come_and_go(&environment)).await;
+    Box::pin(clients_work_through_proxies(&environment)).await;
 
     let owned = owned(&environment, &run_id);
     let began = Instant::now();
@@ -114,9 +117,12 @@ async fn keeps_its_contract(choice: ProviderChoice, name: &str) {
 async fn clients_work_through_proxies(environment: &Environment) {
     let node = environment.endpoints(ProcessName::Node(1));
     let writer = environment.endpoints(ProcessName::Writer(1));
-    let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&writer.postgres_url).await.unwrap();
-    let row: (i32, String) =
-        sqlx::query_as("select 1, current_setting('application_name')").fetch_one(&mut connection).await.unwrap();
+    let mut connection =
+        <sqlx::PgConnection as sqlx::Connection>::connect(&writer.postgres_url).await.unwrap();
+    let row: (i32, String) = sqlx::query_as("select 1, current_setting('application_name')")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
     assert_eq!(row, (1, "writer-1".to_owned()));
 
     // Produced by one process, consumed by another, each over the address it was told.
@@ -202,7 +208,11 @@ async fn toxics_bite(environment: &Environment) {
     let error = proxies.disable(link("node-9->redis")).await.unwrap_err();
     assert!(error.to_string().contains("node-9->redis"), "{error}");
     // Everything at once is undone by a reset.
-    let many = [Toxic::Bandwidth { kbytes_per_s: 9 }, Toxic::LimitData { bytes: 1 }, Toxic::SlowClose { delay_ms: 9 }];
+    let many = [
+        Toxic::Bandwidth { kbytes_per_s: 9 },
+        Toxic::LimitData { bytes: 1 },
+        Toxic::SlowClose { delay_ms: 9 },
+    ];
     for toxic in &many {
         let _applied = proxies.add(link("node-1->redis"), toxic, Both).await.unwrap();
     }
@@ -222,12 +232,12 @@ async fn services_come_and_go(environment: &Environment) {
     for service in Service::ALL {
         environment.stop(service).await.unwrap();
         environment.probe(service, SOON).await.unwrap_err();
-        timed(&format!("{service} started again after a stop"), environment.start(service)).await;
+        Box::pin(timed(&format!("{service} started again after a stop"), environment.start(service))).await;
         environment.probe(service, SOON).await.unwrap();
 
         environment.kill(service).await.unwrap();
         environment.probe(service, SOON).await.unwrap_err();
-        timed(&format!("{service} started again after a kill"), environment.start(service)).await;
+        Box::pin(timed(&format!("{service} started again after a kill"), environment.start(service))).await;
         environment.probe(service, SOON).await.unwrap();
 
         environment.pause(service).await.unwrap();
@@ -235,7 +245,9 @@ async fn services_come_and_go(environment: &Environment) {
         assert!(silence.contains("did not answer"), "{silence}");
         environment.unpause(service).await.unwrap();
         // Kafka's controller may have to take its own broker back first.
-        wait::until(&format!("{service} thawed"), SOON, async || environment.probe(service, SOON).await).await.unwrap();
+        wait::until(&format!("{service} thawed"), SOON, async || environment.probe(service, SOON).await)
+            .await
+            .unwrap();
         for process in PROCESSES {
             environment.probe_link(LinkName { process, service }, SOON).await.unwrap();
         }
@@ -245,7 +257,7 @@ async fn services_come_and_go(environment: &Environment) {
 
 async fn timed(what: &str, act: impl Future<Output = Result<(), EnvironmentError>>) {
     let began = Instant::now();
-    act.await.unwrap();
+    Box::pin(act).await.unwrap();
     eprintln!("  {what}: {} ms", began.elapsed().as_millis());
 }
 
@@ -259,16 +271,23 @@ struct Owned {
 
 fn owned(environment: &Environment, run_id: &str) -> Owned {
     let own = Identity::own();
-    let processes = if environment.provider() == Provider::Host { children_of_run(run_id) } else { Vec::new() };
+    let processes =
+        if environment.provider() == Provider::Host { children_of_run(run_id) } else { Vec::new() };
     if environment.provider() == Provider::Host {
         assert!(processes.len() >= 4, "{processes:?} of {own:?}");
     }
-    Owned { provider: environment.provider(), run_id: run_id.to_owned(), processes, registration: registration(run_id) }
+    Owned {
+        provider: environment.provider(),
+        run_id: run_id.to_owned(),
+        processes,
+        registration: registration(run_id),
+    }
 }
 
 fn registration(run_id: &str) -> PathBuf {
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let state = state.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".local/state"));
+    let state =
+        state.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".local/state"));
     state.join("squall/runs").join(format!("{run_id}.json"))
 }
 
@@ -277,7 +296,8 @@ fn children_of_run(run_id: &str) -> Vec<Identity> {
     let text = std::fs::read_to_string(registration(run_id)).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let children = json["children"].as_array().unwrap();
-    let named = children.iter().map(|child| serde_json::from_value::<Identity>(child["process"].clone()).unwrap());
+    let named =
+        children.iter().map(|child| serde_json::from_value::<Identity>(child["process"].clone()).unwrap());
     named.flat_map(Identity::tree).collect()
 }
 
@@ -303,10 +323,61 @@ impl Owned {
 fn docker_ls(run_id: &str) -> String {
     let filter = format!("label=squall.run={run_id}");
     let ask = |args: &[&str]| {
-        let answer = Command::new("docker").args(args).args(["--filter", &filter, "--quiet"]).output().unwrap();
+        let answer =
+            Command::new("docker").args(args).args(["--filter", &filter, "--quiet"]).output().unwrap();
         String::from_utf8(answer.stdout).unwrap()
     };
     ask(&["ps", "--all"]) + &ask(&["network", "ls"])
+}
+
+/// The services of one environment, taken for somebody else's by another.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_external_provider_keeps_its_contract() {
+    if !wanted(ProviderChoice::Host).await {
+        return;
+    }
+    let logs = tempfile::tempdir().unwrap();
+    let (landlord_id, run_id) = (run_id("landlord"), run_id("external"));
+    let landlord = up(ProviderChoice::Host, &landlord_id, &logs.path().join("landlord")).await;
+    let at = landlord.verifier();
+    let external = External {
+        postgres_url: at.postgres_url,
+        redis_url: at.redis_url,
+        kafka_brokers: at.kafka_brokers.clone(),
+        kafka_options: vec![("security.protocol".to_owned(), "plaintext".to_owned())],
+    };
+    let spec = |external| EnvironmentSpec {
+        run_id: &run_id,
+        processes: &PROCESSES,
+        choice: ProviderChoice::External,
+        external,
+        logs_dir: logs.path(),
+    };
+    let error = Box::pin(Environment::up(spec(None), &Progress::silent())).await.unwrap_err();
+    assert!(error.help().contains("--postgres-url"), "{error}");
+    let tenant = Box::pin(Environment::up(spec(Some(external)), &Progress::silent())).await.unwrap();
+    for service in Service::ALL {
+        tenant.probe(service, SOON).await.unwrap();
+        let error = tenant.stop(service).await.unwrap_err();
+        assert!(error.to_string().contains(service.name()), "{error}");
+    }
+    assert_eq!(tenant.endpoints(ProcessName::Node(1)).kafka_brokers, at.kafka_brokers);
+    tenant.proxies().disable(link("node-1->kafka")).await.unwrap_err();
+    for link in [link("node-1->redis"), link("node-1->postgres")] {
+        tenant.probe_link(link, SOON).await.unwrap();
+        tenant.proxies().disable(link).await.unwrap();
+        tenant.probe_link(link, SOON).await.unwrap_err();
+    }
+    let owned = Owned {
+        provider: tenant.provider(),
+        run_id: run_id.clone(),
+        processes: children_of_run(&run_id),
+        registration: registration(&run_id),
+    };
+    tenant.down().await.unwrap();
+    owned.assert_gone();
+    landlord.probe(Service::Postgres, SOON).await.unwrap();
+    landlord.down().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -319,7 +390,8 @@ async fn toxiproxy_s_silence_is_an_error() {
     let environment = up(ProviderChoice::Host, &run_id, logs.path()).await;
     let text = std::fs::read_to_string(registration(&run_id)).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let toxiproxy = json["children"].as_array().unwrap().iter().find(|child| child["name"] == "toxiproxy").unwrap();
+    let toxiproxy =
+        json["children"].as_array().unwrap().iter().find(|child| child["name"] == "toxiproxy").unwrap();
     let toxiproxy: Identity = serde_json::from_value(toxiproxy["process"].clone()).unwrap();
 
     // Frozen: the answer does not come, and we do not wait for ever.
@@ -366,26 +438,28 @@ async fn a_start_that_is_cancelled_leaves_nothing() {
         let logs = tempfile::tempdir().unwrap();
         let run_id = run_id(name);
         let provider = choice.resolve().await.unwrap();
-        let spec =
-            EnvironmentSpec { run_id: &run_id, processes: &PROCESSES, choice, external: None, logs_dir: logs.path() };
+        let spec = EnvironmentSpec {
+            run_id: &run_id,
+            processes: &PROCESSES,
+            choice,
+            external: None,
+            logs_dir: logs.path(),
+        };
         // As a Ctrl-C does: the future is dropped at the moment that Redis has been started.
         let started = wait::until("a first service", SOON, async || {
             let begun = match provider {
                 Provider::Host => logs.path().join("redis.log").exists(),
                 _ => docker_ls(&run_id).lines().count() > 2,
             };
-            if begun { Ok(()) } else { Err("nothing yet") }
+            if begun { Ok(children_of_run(&run_id)) } else { Err("nothing yet") }
         });
         let progress = Progress::silent();
-        let rising = Box::pin(Environment::up(spec, &progress));
         let processes = tokio::select! {
-            environment = rising => panic!("up in no time: {environment:?}"),
-            started = started => {
-                started.unwrap();
-                if provider == Provider::Host { children_of_run(&run_id) } else { Vec::new() }
-            }
+            environment = Environment::up(spec, &progress) => panic!("up in no time: {environment:?}"),
+            processes = started => processes.unwrap(),
         };
-        let owned = Owned { provider, run_id: run_id.clone(), processes, registration: registration(&run_id) };
+        let owned =
+            Owned { provider, run_id: run_id.clone(), processes, registration: registration(&run_id) };
         // The registration goes with the last process.
         wait::until("everything gone", SOON, async || {
             if registration(&run_id).exists() { Err("it is registered") } else { Ok(()) }
@@ -400,7 +474,9 @@ async fn a_start_that_is_cancelled_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "started by a_killed_harness_is_swept_up_after"]
 async fn be_a_harness() {
-    let (Ok(run_id), Ok(logs)) = (std::env::var("SQUALL_TEST_RUN"), std::env::var("SQUALL_TEST_LOGS")) else { return };
+    let (Ok(run_id), Ok(logs)) = (std::env::var("SQUALL_TEST_RUN"), std::env::var("SQUALL_TEST_LOGS")) else {
+        return;
+    };
     let choice: ProviderChoice = std::env::var("SQUALL_TEST_CHOICE").unwrap().parse().unwrap();
     let _environment = up(choice, &run_id, Path::new(&logs)).await;
     std::fs::write(Path::new(&logs).join("up"), "").unwrap();
@@ -438,7 +514,8 @@ async fn a_killed_harness_is_swept_up_after() {
         harness.wait().unwrap();
         sweep(&Progress::silent()).await;
         let provider = choice.resolve().await.unwrap();
-        Owned { provider, run_id: run_id.clone(), processes, registration: registration(&run_id) }.assert_gone();
+        Owned { provider, run_id: run_id.clone(), processes, registration: registration(&run_id) }
+            .assert_gone();
     }
 }
 

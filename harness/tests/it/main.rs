@@ -1,4 +1,5 @@
 //! The harness's integration tests: one binary, real services, real processes.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod command_line;
 mod environment;

@@ -87,7 +87,8 @@ impl Draft {
             }
             Err(error) => {
                 // Created, yet not started: its name would be in the way of the next attempt.
-                let options = RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };
+                let options =
+                    RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };
                 let _ = engine.remove_container(&self.name, Some(options)).await;
                 Err(explain(self.role, &self.image, self.log, &error))
             }
@@ -160,7 +161,10 @@ impl Container {
     /// Orderly shutdown, by the signal that the image asks for.
     pub(super) async fn stop(&self) -> Result<(), EnvironmentError> {
         let Some(container) = &self.container else { return Ok(()) };
-        container.stop_with_timeout(Some(STOP_LIMIT_S)).await.map_err(|error| self.refused("stop", &error))?;
+        container
+            .stop_with_timeout(Some(STOP_LIMIT_S))
+            .await
+            .map_err(|error| self.refused("stop", &error))?;
         match container.exit_code().await {
             Ok(Some(KILLED)) => Err(EnvironmentError::Stuck {
                 name: self.role.name().to_owned(),
@@ -230,7 +234,12 @@ impl Container {
     /// The error for one that does not answer.
     pub(super) async fn not_ready(&self, source: WaitError) -> EnvironmentError {
         let lines = self.saved_lines().await;
-        EnvironmentError::NotReady { name: self.role.name().to_owned(), log: self.log.clone(), lines, source }
+        EnvironmentError::NotReady {
+            name: self.role.name().to_owned(),
+            log: self.log.clone(),
+            lines,
+            source: Box::new(source),
+        }
     }
 
     async fn saved_lines(&self) -> String {
@@ -246,7 +255,9 @@ impl Container {
         let options = LogsOptions { stdout: true, stderr: true, ..LogsOptions::default() };
         let mut logs = self.engine.logs(self.id(), Some(options));
         let io = |source| EnvironmentError::Io { doing: "write", path: self.log.clone(), source };
-        while let Some(piece) = logs.try_next().await.map_err(|error| self.refused("read the log of", &error))? {
+        while let Some(piece) =
+            logs.try_next().await.map_err(|error| self.refused("read the log of", &error))?
+        {
             file.write_all(&piece.into_bytes()).map_err(io)?;
         }
         Ok(())

@@ -125,7 +125,8 @@ async fn choose(engine: &Docker, role: Role) -> Image {
         let found = digest(engine, &name).await;
         return Image { name, found, why: Some("named by the environment") };
     }
-    let official = Image { name: role.official().to_owned(), found: digest(engine, role.official()).await, why: None };
+    let official =
+        Image { name: role.official().to_owned(), found: digest(engine, role.official()).await, why: None };
     if official.found.is_some() {
         return official;
     }

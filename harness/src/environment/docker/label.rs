@@ -77,14 +77,23 @@ pub(crate) async fn remove_labelled(run_id: &str) -> Result<(), EnvironmentError
     let engine = engine().await?;
     let filters = HashMap::from([("label".to_owned(), vec![format!("{RUN}={run_id}")])]);
     // Again and again: a container whose creation was under way when its maker was cancelled appears a moment later.
-    wait::until(&format!("containers of {run_id} gone"), REMOVE_LIMIT, async || remove_once(&engine, &filters).await)
-        .await
-        .map_err(|error| EnvironmentError::Engine { doing: "remove the run's containers".to_owned(), detail: error.last })
+    wait::until(&format!("containers of {run_id} gone"), REMOVE_LIMIT, async || {
+        remove_once(&engine, &filters).await
+    })
+    .await
+    .map_err(|error| EnvironmentError::Engine {
+        doing: "remove the run's containers".to_owned(),
+        detail: error.last,
+    })
 }
 
 async fn remove_once(engine: &Docker, filters: &HashMap<String, Vec<String>>) -> Result<(), String> {
     let text = |error: Error| error.to_string();
-    let options = ListContainersOptions { all: true, filters: Some(filters.clone()), ..ListContainersOptions::default() };
+    let options = ListContainersOptions {
+        all: true,
+        filters: Some(filters.clone()),
+        ..ListContainersOptions::default()
+    };
     let containers = engine.list_containers(Some(options)).await.map_err(text)?;
     let removals = containers.iter().filter_map(|container| container.id.as_deref()).map(|id| {
         let options = RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };

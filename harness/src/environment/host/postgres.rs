@@ -107,7 +107,8 @@ pub(super) async fn up(site: &Site<'_>, port: u16) -> Result<Up, EnvironmentErro
             kafka_options: Vec::new(),
         };
         let first = at("postgres");
-        let (child, ()) = launch(&spec, site.registry, async || answers(Service::Postgres, &first).await).await?;
+        let (child, ()) =
+            launch(&spec, site.registry, async || answers(Service::Postgres, &first).await).await?;
         let version = create_database(&child, &first.postgres_url).await?;
         let at = at(DATABASE);
         let url = at.postgres_url.clone();
@@ -122,7 +123,9 @@ pub(super) async fn up(site: &Site<'_>, port: u16) -> Result<Up, EnvironmentErro
 async fn create_database(child: &Child, url: &str) -> Result<String, EnvironmentError> {
     let create = async {
         let mut connection = PgConnection::connect(url).await?;
-        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {DATABASE}"))).execute(&mut connection).await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {DATABASE}")))
+            .execute(&mut connection)
+            .await?;
         sqlx::query_scalar("show server_version").fetch_one(&mut connection).await
     };
     create.await.map_err(|error: sqlx::Error| EnvironmentError::Died {
@@ -158,5 +161,9 @@ fn prepare(
         }
         Ok(())
     };
-    make().map_err(|source| EnvironmentError::Io { doing: "prepare the folder", path: folder.to_owned(), source })
+    make().map_err(|source| EnvironmentError::Io {
+        doing: "prepare the folder",
+        path: folder.to_owned(),
+        source,
+    })
 }

@@ -18,11 +18,25 @@ pub(super) struct Up {
 
 pub(super) async fn up(site: &Site<'_>, port: u16) -> Result<Up, EnvironmentError> {
     let folder = site.folder.join("redis");
-    std::fs::create_dir_all(&folder)
-        .map_err(|source| EnvironmentError::Io { doing: "make the folder", path: folder.clone(), source })?;
+    std::fs::create_dir_all(&folder).map_err(|source| EnvironmentError::Io {
+        doing: "make the folder",
+        path: folder.clone(),
+        source,
+    })?;
     with_another_port("redis", port, async |port| {
         let port_text = port.to_string();
-        let args = ["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"];
+        let args = [
+            "--port",
+            &port_text,
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--daemonize",
+            "no",
+        ];
         let spec = ChildSpec {
             name: "redis".to_owned(),
             program: site.manifest.redis_server.clone(),

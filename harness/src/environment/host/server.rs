@@ -80,7 +80,8 @@ impl Server {
         if child.as_ref().is_some_and(|child| child.exited().is_none()) {
             return Ok(());
         }
-        let (started, _) = launch(&self.spec, &self.registry, async || answers(self.service, &self.at).await).await?;
+        let (started, _) =
+            launch(&self.spec, &self.registry, async || answers(self.service, &self.at).await).await?;
         *child = Some(started);
         Ok(())
     }
@@ -95,7 +96,12 @@ impl Server {
         self.signal(Signal::SIGCONT, "thawed", |state| state != 'T').await
     }
 
-    async fn signal(&self, signal: Signal, word: &str, wanted: fn(char) -> bool) -> Result<(), EnvironmentError> {
+    async fn signal(
+        &self,
+        signal: Signal,
+        word: &str,
+        wanted: fn(char) -> bool,
+    ) -> Result<(), EnvironmentError> {
         let child = self.child.lock().await;
         let Some(child) = child.as_ref() else {
             return Err(EnvironmentError::Unsupported {
