@@ -122,7 +122,8 @@ impl ServicesArgs {
         if self.provider != ProviderChoice::External {
             return Ok(None);
         }
-        let need = |value: &Option<String>, flag: &'static str| value.clone().ok_or(Refused::MissingFlag(flag));
+        let need =
+            |value: &Option<String>, flag: &'static str| value.clone().ok_or(Refused::MissingFlag(flag));
         let options = self.kafka_option.iter().map(|option| {
             option
                 .split_once('=')

@@ -13,7 +13,10 @@ impl Clock {
     /// Starts the clock: now is zero.
     pub fn start() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Self { zero: Instant::now(), zero_unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX) }
+        Self {
+            zero: Instant::now(),
+            zero_unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+        }
     }
 
     /// Microseconds since the run began.

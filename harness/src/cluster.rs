@@ -3,9 +3,9 @@
 //! The harness never links them; it runs their binaries, reads their logs, and looks at them from outside.
 
 pub mod binaries;
-pub mod process;
 mod lifecycle;
 mod look;
+pub mod process;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -153,7 +153,9 @@ impl Cluster {
             http: look::client(),
         };
         // Writers first make the tables; all become ready side by side.
-        let started = futures_util::future::try_join_all(spec.plan.processes().into_iter().map(|name| cluster.start(name)));
+        let started = futures_util::future::try_join_all(
+            spec.plan.processes().into_iter().map(|name| cluster.start(name)),
+        );
         match started.await {
             Ok(_) => Ok(cluster),
             Err(error) => {

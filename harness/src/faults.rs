@@ -160,9 +160,9 @@ pub async fn inject(kind: &FaultKind, field: &Field) -> Result<ActiveFault, Faul
             postgres::set_read_only(&field.environment.verifier().postgres_url, true).await?;
             Hold::State
         }
-        FaultKind::PostgresLock => {
-            Hold::Session(Box::new(postgres::lock_messages(&field.environment.verifier().postgres_url).await?))
-        }
+        FaultKind::PostgresLock => Hold::Session(Box::new(
+            postgres::lock_messages(&field.environment.verifier().postgres_url).await?,
+        )),
     };
     Ok(ActiveFault { kind: kind.clone(), hold })
 }
@@ -250,9 +250,10 @@ impl ActiveFault {
             | FaultKind::PostgresTerminate
             | FaultKind::PostgresLock => {}
         }
-        let seen = wait::until("the fault gone", HEAL_LIMIT, async || evidence::gone(&self.kind, field).await)
-            .await
-            .map_err(|error| FaultError::StillThere(error.to_string()))?;
+        let seen =
+            wait::until("the fault gone", HEAL_LIMIT, async || evidence::gone(&self.kind, field).await)
+                .await
+                .map_err(|error| FaultError::StillThere(error.to_string()))?;
         Ok(match struck {
             Some(hits) => format!("{seen}; {hits} further sessions hit meanwhile"),
             None => seen,
@@ -274,7 +275,9 @@ pub fn describe(kind: &FaultKind) -> String {
         FaultKind::ServicePause { service } => format!("{service} frozen"),
         FaultKind::LinkDown { links: names } => format!("{} down", links(names)),
         FaultKind::LinkToxic { links: names, toxic, .. } => match toxic {
-            Toxic::Latency { latency_ms, jitter_ms } => format!("{} +{latency_ms}±{jitter_ms} ms", links(names)),
+            Toxic::Latency { latency_ms, jitter_ms } => {
+                format!("{} +{latency_ms}±{jitter_ms} ms", links(names))
+            }
             Toxic::Bandwidth { kbytes_per_s } => format!("{} at {kbytes_per_s} kB/s", links(names)),
             Toxic::Slicer { .. } => format!("{} sliced", links(names)),
             Toxic::BlackHole => format!("{} black-holed", links(names)),

@@ -121,7 +121,8 @@ pub async fn run(
     let (recorder, history) = HistoryWriter::create(&folder.history(), clock)?;
     let carried_out = carry_out(request, &plan, &folder, recorder, progress, cancel).await;
     // Every recorder is gone with `carry_out`, so this waits for the disk only. Its error matters less than the run's.
-    let closed = tokio::task::spawn_blocking(|| history.finish()).await.unwrap_or(Err(RecorderError::Panicked));
+    let closed =
+        tokio::task::spawn_blocking(|| history.finish()).await.unwrap_or(Err(RecorderError::Panicked));
     let facts = carried_out?;
     closed?;
     progress.now("judging");
@@ -140,7 +141,8 @@ async fn carry_out(
     cancel: &CancellationToken,
 ) -> Result<RunFacts, RunError> {
     let began = Instant::now();
-    let binaries = Binaries::ready(plan.cluster.node_bug.is_some() || plan.cluster.writer_bug.is_some(), progress);
+    let binaries =
+        Binaries::ready(plan.cluster.node_bug.is_some() || plan.cluster.writer_bug.is_some(), progress);
     let binaries = cancel.run_until_cancelled(binaries).await.ok_or(RunError::Interrupted)??;
 
     recorder.record(What::Phase(Phase::Environment));
@@ -154,7 +156,18 @@ async fn carry_out(
     };
     let up = cancel.run_until_cancelled(Environment::up(spec, progress)).await;
     let environment = Arc::new(up.ok_or(RunError::Interrupted)??);
-    let carried_out = on_environment(plan, folder, request.external.as_ref(), &environment, &binaries, &recorder, progress, cancel, began).await;
+    let carried_out = on_environment(
+        plan,
+        folder,
+        request.external.as_ref(),
+        &environment,
+        &binaries,
+        &recorder,
+        progress,
+        cancel,
+        began,
+    )
+    .await;
     drop(recorder);
     progress.now("taking the services down");
     let facts = environment.facts().to_vec();
@@ -174,7 +187,10 @@ async fn carry_out(
     Ok(carried_out)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the middle of one story, split only so that the services end after it")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the middle of one story, split only so that the services end after it"
+)]
 async fn on_environment(
     plan: &Arc<Plan>,
     folder: &RunFolder,
@@ -303,7 +319,9 @@ async fn settle(
     });
     match cancel.run_until_cancelled(resting).await {
         Some(Ok(stored)) => progress.say(format!("ledgers at rest: {stored}")),
-        Some(Err(error)) => recorder.record(What::Note { text: format!("the ledgers did not come to rest: {error}") }),
+        Some(Err(error)) => {
+            recorder.record(What::Note { text: format!("the ledgers did not come to rest: {error}") })
+        }
         None => {}
     }
 }

@@ -164,7 +164,8 @@ impl Scenario {
         }
         let users = at_least_one(&self.load.users, "users")?;
         if users > USERS_MAX {
-            return Err(source.refuse(self.load.users.span(), format!("at most {USERS_MAX} users fit in one harness")));
+            return Err(source
+                .refuse(self.load.users.span(), format!("at most {USERS_MAX} users fit in one harness")));
         }
         let rooms = at_least_one(&self.load.rooms, "rooms")?;
         let rooms_per_user = at_least_one(&self.load.rooms_per_user, "rooms_per_user")?;
@@ -187,7 +188,9 @@ impl Scenario {
         }
         let warm_up_ms = seconds(&self.load.warm_up_s, "warm_up_s", DURATION_MAX_S)?;
         if warm_up_ms >= duration_ms {
-            return Err(source.refuse(self.load.warm_up_s.span(), "the warm-up must be shorter than the load"));
+            return Err(
+                source.refuse(self.load.warm_up_s.span(), "the warm-up must be shorter than the load")
+            );
         }
         let [body_min_bytes, body_max_bytes] = *self.load.body_bytes.as_ref();
         let body_limit = chat_protocol::limits::BODY_MAX_BYTES;
@@ -249,7 +252,11 @@ impl Scenario {
 
 /// Seconds, as people write them, to milliseconds, as the plan holds them.
 fn ms(seconds: f64) -> u64 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be 0 to 3600 seconds")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be 0 to 3600 seconds"
+    )]
     let ms = (seconds * 1_000.0).round() as u64;
     ms
 }
@@ -295,9 +302,13 @@ for_s = 5
 
     #[test]
     fn a_misspelt_kind_service_or_link_is_refused_with_a_suggestion() {
-        assert!(refused(&GOOD.replace("service-stop", "service-stpo")).contains("did you mean `service-stop`?"));
+        assert!(
+            refused(&GOOD.replace("service-stop", "service-stpo")).contains("did you mean `service-stop`?")
+        );
         assert!(refused(&GOOD.replace("\"postgres\"", "\"postgers\"")).contains("did you mean `postgres`?"));
-        let link = GOOD.replace("service-stop", "link-down").replace("service = \"postgres\"", "link = \"node-9->redis\"");
+        let link = GOOD
+            .replace("service-stop", "link-down")
+            .replace("service = \"postgres\"", "link = \"node-9->redis\"");
         assert!(refused(&link).contains("node-9"), "{}", refused(&link));
     }
 

@@ -67,7 +67,11 @@ pub fn candidates(plan: &Plan) -> Vec<Plan> {
 pub fn weight(plan: &Plan) -> (usize, usize, u64, u64, u32, u64) {
     let hurt = plan.faults.iter().map(|fault| victims(&fault.fault)).sum();
     let faulty_ms = plan.faults.iter().map(|fault| fault.for_ms).sum();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is positive and far below 2^53")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate is positive and far below 2^53"
+    )]
     let rate = (plan.load.rate_per_s * 1_000.0) as u64;
     (plan.faults.len(), hurt, faulty_ms, plan.load.duration_ms, plan.load.users, rate)
 }
@@ -104,7 +108,9 @@ fn narrower(fault: &PlannedFault) -> Vec<PlannedFault> {
         if left.is_empty() { Vec::new() } else { vec![left.to_vec(), right.to_vec()] }
     }
     let kinds: Vec<FaultKind> = match &fault.fault {
-        FaultKind::LinkDown { links } => halves(links).into_iter().map(|links| FaultKind::LinkDown { links }).collect(),
+        FaultKind::LinkDown { links } => {
+            halves(links).into_iter().map(|links| FaultKind::LinkDown { links }).collect()
+        }
         FaultKind::LinkToxic { links, toxic, direction } => halves(links)
             .into_iter()
             .map(|links| FaultKind::LinkToxic { links, toxic: toxic.clone(), direction: *direction })
@@ -155,7 +161,9 @@ mod tests {
     #[test]
     fn the_one_guilty_fault_is_found_among_many() {
         let guilty = |plan: &Plan| {
-            plan.faults.iter().any(|fault| matches!(fault.fault, FaultKind::ServiceStop { service: Service::Redis }))
+            plan.faults
+                .iter()
+                .any(|fault| matches!(fault.fault, FaultKind::ServiceStop { service: Service::Redis }))
         };
         let plan = stormy();
         assert!(plan.faults.len() > 5 && guilty(&plan), "{:?}", plan.faults);

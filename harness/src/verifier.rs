@@ -52,22 +52,28 @@ impl Verifier {
     /// What is still missing, or why it cannot be told.
     pub async fn at_rest(&self) -> Result<String, String> {
         let heads = self.heads().await.map_err(|error| error.to_string())?;
-        let written = tokio::time::timeout(ANSWER_LIMIT, postgres::next_offsets(&self.endpoints, &self.names.topic))
-            .await
-            .map_err(|_| "PostgreSQL does not answer".to_owned())?
-            .map_err(|error| error.to_string())?;
+        let written =
+            tokio::time::timeout(ANSWER_LIMIT, postgres::next_offsets(&self.endpoints, &self.names.topic))
+                .await
+                .map_err(|_| "PostgreSQL does not answer".to_owned())?
+                .map_err(|error| error.to_string())?;
         let behind: i64 = heads
             .iter()
             .map(|(partition, head)| (head - written.get(partition).copied().unwrap_or(0)).max(0))
             .sum();
         let total: i64 = heads.values().sum();
-        if behind == 0 { Ok(format!("all {total} records are stored")) } else { Err(format!("{behind} of {total} records are not stored yet")) }
+        if behind == 0 {
+            Ok(format!("all {total} records are stored"))
+        } else {
+            Err(format!("{behind} of {total} records are not stored yet"))
+        }
     }
 
     async fn heads(&self) -> Result<std::collections::BTreeMap<i32, i64>, VerifierError> {
         let (endpoints, topic) = (self.endpoints.clone(), self.names.topic.clone());
         let heads = tokio::task::spawn_blocking(move || kafka::heads(&endpoints, &topic));
-        let heads = tokio::time::timeout(ANSWER_LIMIT, heads).await.map_err(|_| VerifierError::Silent("Kafka"))?;
+        let heads =
+            tokio::time::timeout(ANSWER_LIMIT, heads).await.map_err(|_| VerifierError::Silent("Kafka"))?;
         Ok(heads.map_err(|_| VerifierError::Silent("Kafka"))??)
     }
 
@@ -85,7 +91,11 @@ impl Verifier {
                 recorder: recorder.clone(),
             };
             let read = tokio::task::spawn_blocking(move || reading.read()).await;
-            close(recorder, ledger, read.map_err(|error| error.to_string()).and_then(|read| read.map_err(|e| e.to_string())));
+            close(
+                recorder,
+                ledger,
+                read.map_err(|error| error.to_string()).and_then(|read| read.map_err(|e| e.to_string())),
+            );
         }
         let read = postgres::read(&self.endpoints, plan, arrivals, recorder).await;
         close(recorder, Ledger::Postgres, read.map_err(|error| error.to_string()));

@@ -50,7 +50,10 @@ pub async fn until<T, E: Display>(
 
 /// Lets time pass. For pacing (a load schedule, a fault's length, a sampling interval), never for hoping.
 pub async fn pause(length: Duration) {
-    #[expect(clippy::disallowed_methods, reason = "the one sanctioned sleep; callers pace, they do not hope")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one sanctioned sleep; callers pace, they do not hope"
+    )]
     tokio::time::sleep(length).await;
 }
 

@@ -34,7 +34,8 @@ pub(super) async fn run_all(
                 (door::show(error.into()), said)
             }
         };
-        let row = format!("{:<22} {:>4}  {:>5.0} s  {said}", name, exit.code(), began.elapsed().as_secs_f64());
+        let row =
+            format!("{:<22} {:>4}  {:>5.0} s  {said}", name, exit.code(), began.elapsed().as_secs_f64());
         progress.say(&row);
         rows.push(row);
         worst = worse(worst, exit);

@@ -41,7 +41,9 @@ pub(super) enum Refused {
 impl Refused {
     fn exit(&self) -> Exit {
         match self {
-            Self::Scenario(_) | Self::MissingFlag(_) | Self::BadOption(_) | Self::BadMessage(_) => Exit::Usage,
+            Self::Scenario(_) | Self::MissingFlag(_) | Self::BadOption(_) | Self::BadMessage(_) => {
+                Exit::Usage
+            }
             Self::Folder(error) | Self::Run(RunError::Folder(error)) => match error {
                 FolderError::Malformed { .. } => Exit::Usage,
                 FolderError::Io { verb: "read", .. } => Exit::Usage,
@@ -57,21 +59,31 @@ impl Refused {
 
     fn next_step(&self) -> Option<String> {
         match self {
-            Self::Environment(error) | Self::Run(RunError::Environment(error)) => Some(error.help().to_owned()),
+            Self::Environment(error) | Self::Run(RunError::Environment(error)) => {
+                Some(error.help().to_owned())
+            }
             Self::Folder(error) | Self::Run(RunError::Folder(error)) => Some(match error {
-                FolderError::DiskFull { .. } => "make room, or send the run elsewhere with --out DIR".to_owned(),
+                FolderError::DiskFull { .. } => {
+                    "make room, or send the run elsewhere with --out DIR".to_owned()
+                }
                 FolderError::Io { verb: "read", .. } => "a run's folder is OUT/SCENARIO/RUN-ID".to_owned(),
                 FolderError::Io { .. } => "choose a folder you may write to with --out DIR".to_owned(),
                 FolderError::Malformed { .. } => "run the scenario again to get a fresh one".to_owned(),
             }),
-            Self::Run(RunError::Cluster(_)) => Some("the logs of the run are in its folder, under logs/".to_owned()),
+            Self::Run(RunError::Cluster(_)) => {
+                Some("the logs of the run are in its folder, under logs/".to_owned())
+            }
             Self::Run(RunError::Recorder(_)) => {
                 Some("make room on the disk, or send the run elsewhere with --out DIR".to_owned())
             }
-            Self::MissingFlag(_) => Some("the external provider needs --postgres-url, --redis-url and --kafka-brokers, \
+            Self::MissingFlag(_) => Some(
+                "the external provider needs --postgres-url, --redis-url and --kafka-brokers, \
                                           or SQUALL_POSTGRES_URL, SQUALL_REDIS_URL and SQUALL_KAFKA_BROKERS"
-                .to_owned()),
-            Self::Run(RunError::Unsupported { .. }) => Some("choose another --provider or another scenario".to_owned()),
+                    .to_owned(),
+            ),
+            Self::Run(RunError::Unsupported { .. }) => {
+                Some("choose another --provider or another scenario".to_owned())
+            }
             _ => None,
         }
     }
@@ -101,7 +113,11 @@ pub(super) fn show(refused: Refused) -> Exit {
         return exit;
     }
     let help = refused.next_step();
-    let theme = if colour_of(&std::io::stderr()) { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let theme = if colour_of(&std::io::stderr()) {
+        GraphicalTheme::unicode()
+    } else {
+        GraphicalTheme::unicode_nocolor()
+    };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(100);
     let mut text = String::new();
     let shown = match &refused {
@@ -163,7 +179,10 @@ pub(super) fn cancel_on_signals(cancel: CancellationToken) -> Result<(), Refused
             }
             let already = cancel.is_cancelled();
             cancel.cancel();
-            eprintln!("{}", if already { "still taking everything down …" } else { "taking everything down …" });
+            eprintln!(
+                "{}",
+                if already { "still taking everything down …" } else { "taking everything down …" }
+            );
         }
     });
     Ok(())

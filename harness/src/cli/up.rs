@@ -48,7 +48,8 @@ pub(super) async fn up(args: UpArgs, cancel: &CancellationToken) -> Result<Exit,
     let folder = RunFolder::create(&args.out, &plan, clock.zero_unix_ms())?;
     let (recorder, history) = HistoryWriter::create(&folder.history(), clock).map_err(RunError::from)?;
     let binaries = Binaries::ready(false, &progress);
-    let binaries = cancel.run_until_cancelled(binaries).await.ok_or(RunError::Interrupted)?.map_err(RunError::from)?;
+    let binaries =
+        cancel.run_until_cancelled(binaries).await.ok_or(RunError::Interrupted)?.map_err(RunError::from)?;
     let processes = plan.processes();
     let spec = EnvironmentSpec {
         run_id: folder.run_id(),
@@ -61,7 +62,9 @@ pub(super) async fn up(args: UpArgs, cancel: &CancellationToken) -> Result<Exit,
     let environment = Arc::new(environment.ok_or(RunError::Interrupted)??);
     let names = Names::new(folder.run_id(), environment.provider() == Provider::External);
     let kept = async {
-        verifier::create_topics(&environment.verifier(), &names, plan.cluster.partitions).await.map_err(RunError::from)?;
+        verifier::create_topics(&environment.verifier(), &names, plan.cluster.partitions)
+            .await
+            .map_err(RunError::from)?;
         let spec = ClusterSpec { plan: &plan, binaries: &binaries, logs: folder.logs(), names };
         let cluster = cancel.run_until_cancelled(Cluster::up(&spec, &environment, &recorder)).await;
         let cluster = cluster.ok_or(RunError::Interrupted)?.map_err(RunError::from)?;

@@ -81,7 +81,10 @@ impl Binaries {
         if let Some(target) = self.folder.parent() {
             command.arg("--target-dir").arg(target);
         }
-        let built = command.output().await.map_err(|error| ClusterError::Build(format!("cannot run cargo: {error}")))?;
+        let built = command
+            .output()
+            .await
+            .map_err(|error| ClusterError::Build(format!("cannot run cargo: {error}")))?;
         if built.status.success() {
             return Ok(());
         }

@@ -41,7 +41,11 @@ pub(super) fn parse(line: &str) -> Option<Lifecycle> {
         },
         LifecycleEvent::WriterFailed => Lifecycle::WriterFailed { error: text("error") },
         LifecycleEvent::WriterDeadLettered => Lifecycle::WriterDeadLettered {
-            partition: line.get("partition").and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok()).unwrap_or(-1),
+            partition: line
+                .get("partition")
+                .and_then(Value::as_i64)
+                .and_then(|n| i32::try_from(n).ok())
+                .unwrap_or(-1),
             offset: line.get("offset").and_then(Value::as_i64).unwrap_or(-1),
             reason: text("reason"),
         },

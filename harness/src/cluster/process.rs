@@ -40,7 +40,8 @@ impl Launch {
         spec: &ClusterSpec<'_>,
         environment: &Environment,
     ) -> Result<Self, ClusterError> {
-        let listen = set_aside_port().map_err(|source| ClusterError::Port { process: name.to_string(), source })?;
+        let listen =
+            set_aside_port().map_err(|source| ClusterError::Port { process: name.to_string(), source })?;
         let endpoints = environment.endpoints(name);
         let plan = &spec.plan.cluster;
         let mut args = vec![
@@ -50,7 +51,9 @@ impl Launch {
             format!("--topic={}", spec.names.topic),
             format!("--postgres-url={}", endpoints.postgres_url),
         ];
-        args.extend(endpoints.kafka_options.iter().map(|(key, value)| format!("--kafka-option={key}={value}")));
+        args.extend(
+            endpoints.kafka_options.iter().map(|(key, value)| format!("--kafka-option={key}={value}")),
+        );
         let (extra, bug) = match name {
             ProcessName::Node(_) => {
                 args.push(format!("--redis-url={}", endpoints.redis_url));

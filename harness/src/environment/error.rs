@@ -201,7 +201,7 @@ impl EnvironmentError {
                 "read the log named above; `squall doctor` checks memory, disk and programs"
             }
             Self::PortStolen { .. } | Self::NoPort { .. } => {
-                "see who listens (`ss -ltnp`); runs that were killed are swept by `squall doctor --sweep` and at the next start"
+                "see who listens (`ss -ltnp`); runs that were killed are swept by `squall doctor --clean` and at the next start"
             }
             Self::DiskFull { .. } => "free some space, or set TMPDIR to a folder on another disk",
             Self::ImageMissing { .. } => {

@@ -63,9 +63,13 @@ async fn transfer(service: Service, at: &Endpoints) -> Result<Duration, String> 
     let began = Instant::now();
     let moved = async {
         match service {
-            Service::Postgres => postgres::transfer(&at.postgres_url, TRANSFER_BYTES).await.map_err(|e| e.to_string()),
+            Service::Postgres => {
+                postgres::transfer(&at.postgres_url, TRANSFER_BYTES).await.map_err(|e| e.to_string())
+            }
             Service::Redis => redis::transfer(&at.redis_url, TRANSFER_BYTES).await.map_err(|e| e.to_string()),
-            Service::Kafka => Err("Kafka has no answer of a known size; use latency or black-hole there".to_owned()),
+            Service::Kafka => {
+                Err("Kafka has no answer of a known size; use latency or black-hole there".to_owned())
+            }
         }
     };
     tokio::time::timeout(TRANSFER_LIMIT, moved).await.map_err(|_| "it does not end".to_owned())??;
@@ -90,6 +94,7 @@ async fn close(service: Service, at: &Endpoints) -> Result<Duration, String> {
         stream.read_to_end(&mut rest).await?;
         Ok::<_, std::io::Error>(began.elapsed())
     };
-    let closed = tokio::time::timeout(TRANSFER_LIMIT, closed).await.map_err(|_| "it does not close".to_owned())?;
+    let closed =
+        tokio::time::timeout(TRANSFER_LIMIT, closed).await.map_err(|_| "it does not close".to_owned())?;
     closed.map_err(|error| error.to_string())
 }

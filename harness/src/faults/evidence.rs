@@ -26,12 +26,16 @@ pub async fn prove(kind: &FaultKind, field: &Field) -> Result<String, String> {
         FaultKind::ServiceStop { service }
         | FaultKind::ServiceKill { service }
         | FaultKind::ServicePause { service } => unreachable_service(*service, field).await,
-        FaultKind::LinkDown { links } => each_link(links, field, |seen| match seen {
-            Err(error) => Ok(format!("refused: {error}")),
-            Ok(took) => Err(format!("answered in {} ms", took.as_millis())),
-        })
-        .await,
-        FaultKind::LinkToxic { links, toxic, direction } => prove_toxic(links, toxic, *direction, field).await,
+        FaultKind::LinkDown { links } => {
+            each_link(links, field, |seen| match seen {
+                Err(error) => Ok(format!("refused: {error}")),
+                Ok(took) => Err(format!("answered in {} ms", took.as_millis())),
+            })
+            .await
+        }
+        FaultKind::LinkToxic { links, toxic, direction } => {
+            prove_toxic(links, toxic, *direction, field).await
+        }
         FaultKind::ProcessKill { processes } | FaultKind::ProcessTerminate { processes } => {
             let mut seen = Vec::new();
             for process in processes {
@@ -60,7 +64,9 @@ pub async fn prove(kind: &FaultKind, field: &Field) -> Result<String, String> {
             let url = field.environment.verifier().postgres_url;
             match postgres::session_ages(&url).await.map_err(|error| error.to_string())? {
                 (0, _) => Ok("no session is left".to_owned()),
-                (count, Some(age)) if age <= YOUNG_S => Ok(format!("the oldest of {count} sessions is {age:.1} s old")),
+                (count, Some(age)) if age <= YOUNG_S => {
+                    Ok(format!("the oldest of {count} sessions is {age:.1} s old"))
+                }
                 (count, age) => Err(format!("{count} sessions live, the oldest {age:?} s old")),
             }
         }
@@ -74,7 +80,9 @@ pub async fn prove(kind: &FaultKind, field: &Field) -> Result<String, String> {
         FaultKind::PostgresLock => {
             let url = field.environment.verifier().postgres_url;
             match postgres::messages_locked(&url).await.map_err(|error| error.to_string())? {
-                (true, waiting) => Ok(format!("pg_locks shows the exclusive lock, {waiting} sessions wait for it")),
+                (true, waiting) => {
+                    Ok(format!("pg_locks shows the exclusive lock, {waiting} sessions wait for it"))
+                }
                 (false, _) => Err("pg_locks shows no exclusive lock on messages".to_owned()),
             }
         }
@@ -158,7 +166,10 @@ async fn prove_toxic(
             })
             .await
         }
-        Toxic::Bandwidth { .. } | Toxic::Slicer { .. } | Toxic::LimitData { .. } | Toxic::SlowClose { .. } => {
+        Toxic::Bandwidth { .. }
+        | Toxic::Slicer { .. }
+        | Toxic::LimitData { .. }
+        | Toxic::SlowClose { .. } => {
             let mut seen = Vec::new();
             for link in links {
                 seen.push(bulk::prove(*link, toxic, &field.environment.endpoints(link.process)).await?);
@@ -173,7 +184,9 @@ async fn each_link(
     field: &Field,
     judge: impl Fn(Result<Duration, String>) -> Result<String, String>,
 ) -> Result<String, String> {
-    let probes = links.iter().map(|link| async move { (link, field.environment.probe_link(*link, PROBE_LIMIT).await) });
+    let probes = links
+        .iter()
+        .map(|link| async move { (link, field.environment.probe_link(*link, PROBE_LIMIT).await) });
     let mut seen = Vec::new();
     for (link, probed) in futures_util::future::join_all(probes).await {
         match judge(probed) {

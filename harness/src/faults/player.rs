@@ -93,9 +93,11 @@ impl One {
         };
         self.step(FaultStep::Injected);
         self.in_force.set(self.number, Some(name.clone()));
-        let proof = wait::until("evidence of the fault", PROOF_LIMIT.min(ends.saturating_duration_since(Instant::now())), async || {
-            evidence::prove(&self.planned.fault, &self.field).await
-        })
+        let proof = wait::until(
+            "evidence of the fault",
+            PROOF_LIMIT.min(ends.saturating_duration_since(Instant::now())),
+            async || evidence::prove(&self.planned.fault, &self.field).await,
+        )
         .await;
         match proof {
             Ok(evidence) => {

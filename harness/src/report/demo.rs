@@ -19,6 +19,7 @@ fn facts() -> RunFacts {
         squall: "0.1.0".into(),
         profile: "release".into(),
         commit: None,
+        start_up_ms: 9_000,
     }
 }
 

@@ -81,7 +81,8 @@ impl RunFolder {
     ///
     /// [`FolderError`] when there is no plan in it.
     pub fn open(path: &Path) -> Result<Self, FolderError> {
-        let run_id = path.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
+        let run_id =
+            path.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
         let folder = Self { path: path.to_path_buf(), run_id };
         folder.plan()?;
         Ok(folder)

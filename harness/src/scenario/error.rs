@@ -82,7 +82,9 @@ impl<'a> Source<'a> {
         let message = error.message().to_owned();
         let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
         let help = match quoted.split_first() {
-            Some((wrong, known)) if message.starts_with("unknown") => suggestion(wrong, known.iter().copied()),
+            Some((wrong, known)) if message.starts_with("unknown") => {
+                suggestion(wrong, known.iter().copied())
+            }
             _ => None,
         };
         self.refuse_with_help(error.span().unwrap_or(0..0), message, help)

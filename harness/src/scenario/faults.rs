@@ -4,10 +4,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::{
-    plan::{
-        FaultKind, LinkName, PlannedFault, ProcessName, Service, Toxic,
-        fault::Direction,
-    },
+    plan::{FaultKind, LinkName, PlannedFault, ProcessName, Service, Toxic, fault::Direction},
     scenario::{
         error::{ScenarioError, Source, suggestion},
         ms,
@@ -97,8 +94,9 @@ impl Bounds {
 
     /// Links that a pattern names. Nodes reach all three services (PostgreSQL for history), writers all but Redis.
     pub(crate) fn links(&self, pattern: &str) -> Result<Vec<LinkName>, String> {
-        let (processes, service) =
-            pattern.split_once("->").ok_or_else(|| format!("`{pattern}` is no link; write node-2->redis or *->kafka"))?;
+        let (processes, service) = pattern
+            .split_once("->")
+            .ok_or_else(|| format!("`{pattern}` is no link; write node-2->redis or *->kafka"))?;
         let service: Service = service.trim().parse()?;
         let links: Vec<LinkName> = self
             .processes(processes.trim())?
@@ -106,13 +104,21 @@ impl Bounds {
             .filter(|process| service != Service::Redis || matches!(process, ProcessName::Node(_)))
             .map(|process| LinkName { process, service })
             .collect();
-        if links.is_empty() { Err(format!("`{pattern}` names no link: writers do not use Redis")) } else { Ok(links) }
+        if links.is_empty() {
+            Err(format!("`{pattern}` names no link: writers do not use Redis"))
+        } else {
+            Ok(links)
+        }
     }
 }
 
 impl FaultEntry {
     /// The faults that an entry plans: one, or `repeat` of them `every_s` apart (flapping).
-    pub(crate) fn resolve(&self, source: &Source<'_>, bounds: &Bounds) -> Result<Vec<PlannedFault>, ScenarioError> {
+    pub(crate) fn resolve(
+        &self,
+        source: &Source<'_>,
+        bounds: &Bounds,
+    ) -> Result<Vec<PlannedFault>, ScenarioError> {
         let fault = self.kind(source, bounds)?;
         let time = |value: &Spanned<f64>, what: &str| {
             let s = *value.as_ref();
@@ -128,7 +134,9 @@ impl FaultEntry {
             (Some(every), Some(_)) => {
                 let every_ms = time(every, "every_s")?;
                 if every_ms <= for_ms {
-                    return Err(source.refuse(every.span(), "every_s must be longer than for_s, or repeats overlap"));
+                    return Err(
+                        source.refuse(every.span(), "every_s must be longer than for_s, or repeats overlap")
+                    );
                 }
                 every_ms
             }
@@ -202,14 +210,18 @@ impl FaultEntry {
                 latency_ms: number(&self.latency_ms, "latency_ms")?,
                 jitter_ms: self.jitter_ms.as_ref().map_or(0, |jitter| *jitter.as_ref()),
             }),
-            "link-bandwidth" => toxic(Toxic::Bandwidth { kbytes_per_s: number(&self.kbytes_per_s, "kbytes_per_s")? }),
+            "link-bandwidth" => {
+                toxic(Toxic::Bandwidth { kbytes_per_s: number(&self.kbytes_per_s, "kbytes_per_s")? })
+            }
             "link-slicer" => toxic(Toxic::Slicer {
                 average_bytes: number(&self.average_bytes, "average_bytes")?,
                 variation_bytes: self.variation_bytes.as_ref().map_or(0, |value| *value.as_ref()),
                 delay_us: number(&self.delay_us, "delay_us")?,
             }),
             "link-black-hole" => toxic(Toxic::BlackHole),
-            "link-reset" => toxic(Toxic::Reset { after_ms: self.after_ms.as_ref().map_or(0, |value| *value.as_ref()) }),
+            "link-reset" => {
+                toxic(Toxic::Reset { after_ms: self.after_ms.as_ref().map_or(0, |value| *value.as_ref()) })
+            }
             "link-limit-data" => toxic(Toxic::LimitData { bytes: number(&self.bytes, "bytes")? }),
             "link-slow-close" => toxic(Toxic::SlowClose { delay_ms: number(&self.delay_ms, "delay_ms")? }),
             "process-kill" => Ok(FaultKind::ProcessKill { processes: processes()? }),
@@ -233,8 +245,19 @@ impl FaultEntry {
             )*};
         }
         note!(
-            service, process, link, direction, latency_ms, jitter_ms, kbytes_per_s, average_bytes, variation_bytes,
-            delay_us, after_ms, bytes, delay_ms
+            service,
+            process,
+            link,
+            direction,
+            latency_ms,
+            jitter_ms,
+            kbytes_per_s,
+            average_bytes,
+            variation_bytes,
+            delay_us,
+            after_ms,
+            bytes,
+            delay_ms
         );
         given
     }

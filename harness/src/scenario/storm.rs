@@ -67,12 +67,17 @@ impl Storm {
         let until_ms = ms(self.until_s.as_ref().clamp(0.0, 3_600.0));
         let from_ms = ms(self.from_s.as_ref().clamp(0.0, 3_600.0));
         if until_ms > bounds.duration_ms || from_ms >= until_ms {
-            return Err(source.refuse(self.until_s.span(), "a storm lies within the load: from_s < until_s <= duration_s"));
+            return Err(source.refuse(
+                self.until_s.span(),
+                "a storm lies within the load: from_s < until_s <= duration_s",
+            ));
         }
         for (range, name) in [(&self.gap_s, "gap_s"), (&self.length_s, "length_s")] {
             let [low, high] = *range.as_ref();
             if !(low.is_finite() && high.is_finite() && 0.1 <= low && low <= high && high <= 3_600.0) {
-                return Err(source.refuse(range.span(), format!("{name} must be [shortest, longest], from 0.1 s")));
+                return Err(
+                    source.refuse(range.span(), format!("{name} must be [shortest, longest], from 0.1 s"))
+                );
             }
         }
         for name in &self.weather {

@@ -37,7 +37,9 @@ pub enum KafkaError {
         source: RdError,
     },
     /// The broker stopped sending before the end.
-    #[error("Kafka stopped answering before the end of {topic}: partition {partition} stands at {at} of {end}")]
+    #[error(
+        "Kafka stopped answering before the end of {topic}: partition {partition} stands at {at} of {end}"
+    )]
     Silent {
         /// Topic.
         topic: String,
@@ -62,7 +64,10 @@ fn config(endpoints: &Endpoints) -> ClientConfig {
 fn consumer(endpoints: &Endpoints, topic: &str) -> Result<BaseConsumer, KafkaError> {
     let mut config = config(endpoints);
     // Assigned by hand and never committed: the name only satisfies the client.
-    config.set("group.id", "squall-verifier").set("enable.auto.commit", "false").set("fetch.wait.max.ms", "50");
+    config
+        .set("group.id", "squall-verifier")
+        .set("enable.auto.commit", "false")
+        .set("fetch.wait.max.ms", "50");
     config.create().map_err(|source| KafkaError::Client { topic: topic.to_owned(), source })
 }
 
@@ -80,8 +85,10 @@ pub async fn create_topics(endpoints: &Endpoints, names: &Names, partitions: i32
         NewTopic::new(&names.topic, partitions, TopicReplication::Fixed(-1)),
         NewTopic::new(&names.dead_letters, 1, TopicReplication::Fixed(-1)),
     ];
-    let options = AdminOptions::new().operation_timeout(Some(QUESTION_LIMIT)).request_timeout(Some(QUESTION_LIMIT));
-    let created = admin.create_topics(&topics, &options).await.map_err(|source| fail(&names.topic, source))?;
+    let options =
+        AdminOptions::new().operation_timeout(Some(QUESTION_LIMIT)).request_timeout(Some(QUESTION_LIMIT));
+    let created =
+        admin.create_topics(&topics, &options).await.map_err(|source| fail(&names.topic, source))?;
     for result in created {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
@@ -100,7 +107,8 @@ pub(super) fn heads(endpoints: &Endpoints, topic: &str) -> Result<BTreeMap<i32, 
 fn heads_of(consumer: &BaseConsumer, topic: &str) -> Result<BTreeMap<i32, i64>, KafkaError> {
     let fail = |source| KafkaError::Client { topic: topic.to_owned(), source };
     let metadata = consumer.fetch_metadata(Some(topic), QUESTION_LIMIT).map_err(fail)?;
-    let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id());
+    let partitions =
+        metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id());
     partitions
         .map(|partition| {
             let (_, high) = consumer.fetch_watermarks(topic, partition, QUESTION_LIMIT).map_err(fail)?;
@@ -134,7 +142,12 @@ impl Reading {
         let mut entries = 0;
         while let Some((&partition, &end)) = ends.iter().find(|(partition, end)| at[partition] < **end) {
             let Some(record) = consumer.poll(SILENCE_LIMIT) else {
-                return Err(KafkaError::Silent { topic: self.topic.clone(), partition, at: at[&partition], end });
+                return Err(KafkaError::Silent {
+                    topic: self.topic.clone(),
+                    partition,
+                    at: at[&partition],
+                    end,
+                });
             };
             let record = record.map_err(fail)?;
             at.insert(record.partition(), record.offset() + 1);

@@ -12,12 +12,16 @@ use crate::{
 };
 
 /// First offset not yet stored, per partition, as the writers keep it beside the rows.
-pub(super) async fn next_offsets(endpoints: &Endpoints, topic: &str) -> Result<BTreeMap<i32, i64>, sqlx::Error> {
+pub(super) async fn next_offsets(
+    endpoints: &Endpoints,
+    topic: &str,
+) -> Result<BTreeMap<i32, i64>, sqlx::Error> {
     let mut session = PgConnection::connect(&endpoints.postgres_url).await?;
-    let rows: Vec<(i32, i64)> = sqlx::query_as("select partition, next_offset from writer_offsets where topic = $1")
-        .bind(topic)
-        .fetch_all(&mut session)
-        .await?;
+    let rows: Vec<(i32, i64)> =
+        sqlx::query_as("select partition, next_offset from writer_offsets where topic = $1")
+            .bind(topic)
+            .fetch_all(&mut session)
+            .await?;
     session.close().await?;
     Ok(rows.into_iter().collect())
 }

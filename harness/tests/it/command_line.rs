@@ -12,7 +12,6 @@ use nix::{
     unistd::Pid,
 };
 
-
 fn squall(state: &Path) -> Command {
     let binary = Path::new(env!("CARGO_BIN_EXE_squall"));
     let mut command = Command::new(binary);
@@ -159,7 +158,8 @@ fn two_runs_at_once_do_not_disturb_each_other() {
         .collect();
     for run in runs {
         let output = run.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         // Two clusters on two cores: an objective may be missed, a message may not.
         assert!(matches!(output.status.code(), Some(0 | 4)), "{said}");
     }

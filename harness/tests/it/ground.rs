@@ -36,7 +36,8 @@ fn engine_answers() -> bool {
 pub(crate) fn plan(name: &str, choices: &Choices, change: impl FnOnce(String) -> String) -> Plan {
     let found = library::find(name).unwrap();
     let text = change(found.text);
-    Scenario::plan(name, name, &text, choices).unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)))
+    Scenario::plan(name, name, &text, choices)
+        .unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)))
 }
 
 /// Choices with a seed and a prefix of the test's own.

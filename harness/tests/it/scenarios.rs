@@ -1,6 +1,10 @@
 //! Whole runs: real services, real processes, a verdict. Each is the shipped scenario, shortened.
 
-use harness::{checkers::Verdict, exit::Exit, plan::{FaultKind, LinkName, ProcessName, Service}};
+use harness::{
+    checkers::Verdict,
+    exit::Exit,
+    plan::{FaultKind, LinkName, ProcessName, Service},
+};
 
 use crate::ground;
 
@@ -26,10 +30,17 @@ fn shorter(text: String) -> String {
 async fn a_database_outage_loses_nothing_on_any_provider() {
     for provider in ground::providers() {
         let out = tempfile::tempdir().unwrap();
-        let finished = ground::judged(ground::plan("postgres-outage", &ground::choices(1), short_outage), provider, out.path()).await;
+        let finished = ground::judged(
+            ground::plan("postgres-outage", &ground::choices(1), short_outage),
+            provider,
+            out.path(),
+        )
+        .await;
         assert_eq!(finished.judged.exit(), Exit::Holds, "{provider}");
         let path = finished.folder.path();
-        for file in ["plan.json", "history", "facts.json", "result.json", "report.html", "report.md", "junit.xml"] {
+        for file in
+            ["plan.json", "history", "facts.json", "result.json", "report.html", "report.md", "junit.xml"]
+        {
             assert!(path.join(file).metadata().is_ok_and(|file| file.len() > 0), "{file}");
         }
     }
@@ -39,7 +50,12 @@ async fn a_database_outage_loses_nothing_on_any_provider() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_outage_costs_latency_and_no_message() {
     let out = tempfile::tempdir().unwrap();
-    let finished = ground::judged(ground::plan("redis-outage", &ground::choices(2), shorter), ground::provider(), out.path()).await;
+    let finished = ground::judged(
+        ground::plan("redis-outage", &ground::choices(2), shorter),
+        ground::provider(),
+        out.path(),
+    )
+    .await;
     assert_eq!(finished.judged.exit(), Exit::Holds);
 }
 
@@ -47,7 +63,12 @@ async fn a_redis_outage_costs_latency_and_no_message() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_node_loses_no_acked_message() {
     let out = tempfile::tempdir().unwrap();
-    let finished = ground::judged(ground::plan("node-kill", &ground::choices(3), shorter), ground::provider(), out.path()).await;
+    let finished = ground::judged(
+        ground::plan("node-kill", &ground::choices(3), shorter),
+        ground::provider(),
+        out.path(),
+    )
+    .await;
     assert_eq!(finished.judged.exit(), Exit::Holds);
 }
 
@@ -56,7 +77,12 @@ async fn a_killed_node_loses_no_acked_message() {
 async fn a_kafka_outage_makes_no_false_promise() {
     let out = tempfile::tempdir().unwrap();
     let change = |text: String| shorter(text).replace("duration_s = 40", "duration_s = 25");
-    let finished = ground::judged(ground::plan("kafka-outage", &ground::choices(4), change), ground::provider(), out.path()).await;
+    let finished = ground::judged(
+        ground::plan("kafka-outage", &ground::choices(4), change),
+        ground::provider(),
+        out.path(),
+    )
+    .await;
     assert_eq!(finished.judged.exit(), Exit::Holds);
 }
 
@@ -68,8 +94,9 @@ async fn a_fault_that_cannot_be_injected_makes_the_run_unknown() {
     plan.load.duration_ms = 8_000;
     plan.faults[0].at_ms = 2_000;
     plan.faults[0].for_ms = 2_000;
-    plan.faults[0].fault =
-        FaultKind::LinkDown { links: vec![LinkName { process: ProcessName::Writer(1), service: Service::Redis }] };
+    plan.faults[0].fault = FaultKind::LinkDown {
+        links: vec![LinkName { process: ProcessName::Writer(1), service: Service::Redis }],
+    };
     let finished = ground::judged(plan, ground::provider(), out.path()).await;
     assert_eq!(finished.judged.exit(), Exit::Unknown);
 }
@@ -78,7 +105,12 @@ async fn a_fault_that_cannot_be_injected_makes_the_run_unknown() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_can_be_judged_again_from_its_folder() {
     let out = tempfile::tempdir().unwrap();
-    let finished = ground::judged(ground::plan("smoke", &ground::choices(6), |text| text), ground::provider(), out.path()).await;
+    let finished = ground::judged(
+        ground::plan("smoke", &ground::choices(6), |text| text),
+        ground::provider(),
+        out.path(),
+    )
+    .await;
     assert_eq!(finished.judged.exit(), Exit::Holds);
     let again = harness::run::judge::judge(&finished.folder).unwrap();
     assert_eq!(again.exit(), Exit::Holds);

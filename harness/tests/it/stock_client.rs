@@ -27,7 +27,8 @@ fn stock_client() -> std::path::PathBuf {
         std::fs::copy(source.join(name), folder.join(name)).unwrap();
     }
     if !folder.join("node_modules/socket.io-client/package.json").exists() {
-        let installed = Command::new("npm").args(["ci", "--silent", "--no-audit"]).current_dir(&folder).output().unwrap();
+        let installed =
+            Command::new("npm").args(["ci", "--silent", "--no-audit"]).current_dir(&folder).output().unwrap();
         assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
     }
     folder
@@ -70,7 +71,8 @@ async fn a_stock_client_talks_across_nodes_over_websocket_and_polling_and_resume
     drop((cluster, recorder));
     Arc::try_unwrap(environment).unwrap().down().await.unwrap();
     history.finish().unwrap();
-    let said = String::from_utf8_lossy(&talked.stdout).into_owned() + &String::from_utf8_lossy(&talked.stderr);
+    let said =
+        String::from_utf8_lossy(&talked.stdout).into_owned() + &String::from_utf8_lossy(&talked.stderr);
     assert!(talked.status.success(), "{said}");
     assert!(said.contains(r#"{"talked":25,"resumed":5}"#), "{said}");
 }

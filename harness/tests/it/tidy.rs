@@ -32,15 +32,37 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
     (
         "run",
         &[
-            "checkers", "clock", "cluster", "environment", "exit", "faults", "history", "load", "plan", "progress",
-            "report", "verifier", "wait",
+            "checkers",
+            "clock",
+            "cluster",
+            "environment",
+            "exit",
+            "faults",
+            "history",
+            "load",
+            "plan",
+            "progress",
+            "report",
+            "verifier",
+            "wait",
         ],
     ),
     (
         "cli",
         &[
-            "clock", "cluster", "environment", "exit", "faults", "history", "plan", "progress", "run", "scenario",
-            "shrink", "verifier", "wait",
+            "clock",
+            "cluster",
+            "environment",
+            "exit",
+            "faults",
+            "history",
+            "plan",
+            "progress",
+            "run",
+            "scenario",
+            "shrink",
+            "verifier",
+            "wait",
         ],
     ),
 ];
@@ -85,7 +107,8 @@ fn imports(text: &str) -> Vec<String> {
             }
             found.push(word);
         } else {
-            found.push(rest.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect());
+            found
+                .push(rest.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect());
         }
     }
     found.retain(|word| !word.is_empty());
@@ -133,7 +156,9 @@ fn goose_and_toxiproxy_each_stay_behind_one_file() {
             .iter()
             .filter(|file| fs::read_to_string(file).unwrap().contains(name))
             .filter(|file| !file.to_string_lossy().contains(home))
-            .filter(|file| name != "goose::" || !fs::read_to_string(file).unwrap().contains("crate::load::goose::"))
+            .filter(|file| {
+                name != "goose::" || !fs::read_to_string(file).unwrap().contains("crate::load::goose::")
+            })
             .collect();
         assert!(users.is_empty(), "{name} is named outside {home}: {users:?}");
     }
@@ -168,7 +193,8 @@ fn every_scenario_says_what_why_and_expect_and_can_be_planned() {
         for part in ["What:", "Why:", "Expect:"] {
             assert!(prose.contains(part), "{} opens without {part}", found.name);
         }
-        let planned = Scenario::plan(&found.name, &found.name, &found.text, &Choices { seed: 1, ..Choices::default() });
+        let planned =
+            Scenario::plan(&found.name, &found.name, &found.text, &Choices { seed: 1, ..Choices::default() });
         if let Err(error) = planned {
             panic!("{:?}", miette::Report::new(error));
         }

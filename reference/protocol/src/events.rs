@@ -219,7 +219,8 @@ mod tests {
             serde_json::to_string(&ok).unwrap(),
             r#"{"ok":{"id":"m","position":{"partition":1,"offset":2}}}"#
         );
-        let error: Reply<Sent> = Reply::Error(Refusal { code: Code::NotMember, message: "join first".into() });
+        let error: Reply<Sent> =
+            Reply::Error(Refusal { code: Code::NotMember, message: "join first".into() });
         assert_eq!(
             serde_json::to_string(&error).unwrap(),
             r#"{"error":{"code":"not_member","message":"join first"}}"#

@@ -72,7 +72,13 @@ mod tests {
     use super::*;
 
     fn record(body: &str) -> ChatRecord {
-        ChatRecord { id: "m1".into(), room: "r".into(), sender: "ann".into(), body: body.into(), sent_at_ms: 0 }
+        ChatRecord {
+            id: "m1".into(),
+            room: "r".into(),
+            sender: "ann".into(),
+            body: body.into(),
+            sent_at_ms: 0,
+        }
     }
 
     #[test]
