@@ -123,6 +123,10 @@ pub async fn run(
     // Every recorder is gone with `carry_out`, so this waits for the disk only. Its error matters less than the run's.
     let closed =
         tokio::task::spawn_blocking(|| history.finish()).await.unwrap_or(Err(RecorderError::Panicked));
+    if cancel.is_cancelled() {
+        // Whatever else went wrong on the way down went wrong because of it.
+        return Err(RunError::Interrupted);
+    }
     let facts = carried_out?;
     closed?;
     progress.now("judging");

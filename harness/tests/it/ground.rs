@@ -11,7 +11,21 @@ use harness::{
     run::{self, Finished, Request, RunError},
     scenario::{Choices, Scenario, library},
 };
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
+
+/// One cluster at a time: two of them on a small machine starve each other, and what is measured then is the machine.
+static GROUND: Mutex<()> = Mutex::const_new(());
+
+/// Waits until no other test runs a cluster.
+pub(crate) async fn alone() -> MutexGuard<'static, ()> {
+    GROUND.lock().await
+}
+
+/// [`alone`] for tests that are not asynchronous.
+pub(crate) fn alone_blocking() -> MutexGuard<'static, ()> {
+    GROUND.blocking_lock()
+}
 
 /// The provider most tests use: the first one demanded, host otherwise.
 pub(crate) fn provider() -> ProviderChoice {

@@ -7,6 +7,7 @@ use crate::ground;
 
 /// Runs a scenario with a bug and expects the named checker to call it violated.
 async fn caught(scenario: &str, node_bug: Option<&str>, writer_bug: Option<&str>, by: &str) -> String {
+    let _alone = ground::alone().await;
     let out = tempfile::tempdir().unwrap();
     let mut choices = ground::choices(21);
     choices.node_bug = node_bug.map(str::to_owned);

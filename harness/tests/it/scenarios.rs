@@ -49,6 +49,7 @@ async fn a_database_outage_loses_nothing_on_any_provider() {
 /// Redis away: live delivery goes on from Kafka, nothing is lost or doubled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_outage_costs_latency_and_no_message() {
+    let _alone = ground::alone().await;
     let out = tempfile::tempdir().unwrap();
     let finished = ground::judged(
         ground::plan("redis-outage", &ground::choices(2), shorter),
@@ -62,6 +63,7 @@ async fn a_redis_outage_costs_latency_and_no_message() {
 /// A node killed: its users resume elsewhere and miss nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_node_loses_no_acked_message() {
+    let _alone = ground::alone().await;
     let out = tempfile::tempdir().unwrap();
     let finished = ground::judged(
         ground::plan("node-kill", &ground::choices(3), shorter),
@@ -75,6 +77,7 @@ async fn a_killed_node_loses_no_acked_message() {
 /// Kafka away: nothing is acked that is not in the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kafka_outage_makes_no_false_promise() {
+    let _alone = ground::alone().await;
     let out = tempfile::tempdir().unwrap();
     let change = |text: String| shorter(text).replace("duration_s = 40", "duration_s = 25");
     let finished = ground::judged(
@@ -89,13 +92,14 @@ async fn a_kafka_outage_makes_no_false_promise() {
 /// A fault that cannot be injected (there is no such proxy) makes the run unknown, never green.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_that_cannot_be_injected_makes_the_run_unknown() {
+    let _alone = ground::alone().await;
     let out = tempfile::tempdir().unwrap();
     let mut plan = ground::plan("postgres-outage", &ground::choices(5), short_outage);
     plan.load.duration_ms = 8_000;
     plan.faults[0].at_ms = 2_000;
     plan.faults[0].for_ms = 2_000;
     plan.faults[0].fault = FaultKind::LinkDown {
-        links: vec![LinkName { process: ProcessName::Writer(1), service: Service::Redis }],
+        links: vec![LinkName { process: ProcessName::Node(9), service: Service::Redis }],
     };
     let finished = ground::judged(plan, ground::provider(), out.path()).await;
     assert_eq!(finished.judged.exit(), Exit::Unknown);
@@ -104,6 +108,7 @@ async fn a_fault_that_cannot_be_injected_makes_the_run_unknown() {
 /// Equal seeds give equal plans; a judged run judged again gives the same verdict.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_can_be_judged_again_from_its_folder() {
+    let _alone = ground::alone().await;
     let out = tempfile::tempdir().unwrap();
     let finished = ground::judged(
         ground::plan("smoke", &ground::choices(6), |text| text),

@@ -37,6 +37,7 @@ fn stock_client() -> std::path::PathBuf {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stock_client_talks_across_nodes_over_websocket_and_polling_and_resumes() {
     let client = stock_client();
+    let _alone = ground::alone().await;
     let out = tempfile::tempdir().unwrap();
     let mut plan = ground::plan("smoke", &ground::choices(11), |text| text);
     (plan.cluster.nodes, plan.cluster.writers) = (2, 1);
