@@ -141,6 +141,8 @@ impl ServicesArgs {
 
 /// Reads the command line, does it, and says how it ended.
 pub fn main() -> Exit {
+    // Before the runtime takes its own interest in signals; see there.
+    let ours = crate::load::claim_interrupts();
     let squall = match Squall::try_parse() {
         Ok(squall) => squall,
         Err(error) => {
@@ -151,6 +153,9 @@ pub fn main() -> Exit {
         }
     };
     door::quiet_logs();
+    if !ours {
+        tracing::warn!("another signal handler came first: Ctrl-C may end the load only");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return door::show(Refused::Runtime(error)),

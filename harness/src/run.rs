@@ -144,11 +144,11 @@ async fn carry_out(
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<RunFacts, RunError> {
-    let began = Instant::now();
     let binaries =
         Binaries::ready(plan.cluster.node_bug.is_some() || plan.cluster.writer_bug.is_some(), progress);
     let binaries = cancel.run_until_cancelled(binaries).await.ok_or(RunError::Interrupted)??;
 
+    let began = Instant::now();
     recorder.record(What::Phase(Phase::Environment));
     let processes = plan.processes();
     let spec = EnvironmentSpec {

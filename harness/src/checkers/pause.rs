@@ -186,7 +186,12 @@ fn judge_outage(
 
     tally.pauses += 1;
     tally.probes += pause.probes;
-    let began_us = first_work(case, writer, outage).unwrap_or(pause.paused_us).max(outage.from_us);
+    // A writer may pause while PostgreSQL is still being stopped; then the clock runs from the asking.
+    let began_us = if pause.paused_us <= outage.from_us {
+        outage.asked_us
+    } else {
+        first_work(case, writer, outage).unwrap_or(pause.paused_us).max(outage.from_us)
+    };
     let took_us = pause.paused_us.saturating_sub(began_us);
     tally.slowest_pause_us = tally.slowest_pause_us.max(took_us);
     if limit_us.is_some_and(|limit_us| took_us > limit_us) {

@@ -45,7 +45,9 @@ impl Binaries {
                     workspace.display()
                 )));
             }
-            progress.now("building the chat binaries");
+            if missing {
+                progress.say(format!("building {} (once)", needed.join(" and ")));
+            }
             binaries.build(&workspace, &needed, planted).await?;
         }
         Ok(binaries)
@@ -67,7 +69,9 @@ impl Binaries {
     async fn build(&self, workspace: &Path, needed: &[&str], planted: bool) -> Result<(), ClusterError> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
-        command.arg("build").arg("--quiet").current_dir(workspace).kill_on_drop(true);
+        // All members, though only two binaries: the same selection resolves to the same dependency features, so what
+        // was built for squall itself is not built again.
+        command.args(["build", "--quiet", "--workspace"]).current_dir(workspace).kill_on_drop(true);
         for name in needed {
             command.args(["--bin", name]);
         }

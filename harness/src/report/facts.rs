@@ -24,7 +24,7 @@ pub struct RunFacts {
     pub profile: String,
     /// Commit of the working copy, if there is one.
     pub commit: Option<String>,
-    /// From the start of the run to a cluster that is ready, builds included.
+    /// From the first service's start to a cluster that is ready.
     pub start_up_ms: u64,
 }
 

@@ -56,6 +56,7 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
             "exit",
             "faults",
             "history",
+            "load",
             "plan",
             "progress",
             "run",
