@@ -1,12 +1,15 @@
 //! Clusters that are wrong in a known way: each planted bug must be found by the checker that is there for it.
 //! Compiled with the feature `planted-bugs`.
 
-use harness::{checkers::Verdict, exit::Exit};
+use harness::{
+    checkers::{Tier, Verdict},
+    exit::Exit,
+};
 
 use crate::ground;
 
 /// Runs a scenario with a bug and expects the named checker to call it violated.
-async fn caught(scenario: &str, node_bug: Option<&str>, writer_bug: Option<&str>, by: &str) -> String {
+async fn caught(scenario: &str, node_bug: Option<&str>, writer_bug: Option<&str>, by: &str, tier: Tier) {
     let _alone = ground::alone().await;
     let out = tempfile::tempdir().unwrap();
     let mut choices = ground::choices(21);
@@ -26,19 +29,23 @@ async fn caught(scenario: &str, node_bug: Option<&str>, writer_bug: Option<&str>
     let judgement = finished.judged.judgement();
     let finding = judgement.findings.iter().find(|finding| finding.checker == by).unwrap();
     assert_eq!(finding.verdict, Verdict::Violated, "{finding:#?}");
-    finding.details.iter().map(|detail| detail.text.as_str()).collect::<Vec<_>>().join("\n")
+    // Not by accident: it names messages, and the tier that lost them.
+    assert!(finding.details.iter().any(|detail| detail.message.is_some()), "{finding:#?}");
+    assert!(
+        judgement.gaps.iter().any(|gap| gap.tier == tier && !gap.messages.is_empty()),
+        "{:#?}",
+        judgement.gaps
+    );
 }
 
 /// A writer that pauses, yet skips the failing batch: rows of acked messages are missing, and the writer lost them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn swallow_on_db_error_is_caught_by_durability() {
-    let details = caught("postgres-outage", None, Some("swallow-on-db-error"), "durability").await;
-    assert!(details.contains("writer"), "{details}");
+    caught("postgres-outage", None, Some("swallow-on-db-error"), "durability", Tier::Writer).await;
 }
 
 /// A node that acks before it produces: acked messages are not in Kafka, and the node lost them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ack_before_produce_is_caught_by_durability() {
-    let details = caught("postgres-outage", Some("ack-before-produce"), None, "durability").await;
-    assert!(details.contains("node"), "{details}");
+    caught("postgres-outage", Some("ack-before-produce"), None, "durability", Tier::Node).await;
 }

@@ -19,8 +19,10 @@ pub const BUS_QUEUE: usize = 8_192;
 /// Publishes that wait for Redis's answer. More would only hide that Redis is slow.
 pub const BUS_IN_FLIGHT: usize = 256;
 
-/// Frames buffered between the Redis connection and the node. Beyond it fred drops the oldest: a gap, see above.
-pub const BUS_INBOUND: usize = 65_536;
+/// Frames buffered between the Redis connection and the node: three seconds of 2,500 messages/s. Beyond it fred drops
+/// the oldest: a gap, see above. The buffer is allocated whole with every new connection, so a generous one is paid for
+/// again at each attempt while Redis is away.
+pub const BUS_INBOUND: usize = 8_192;
 
 /// Messages per partition that arrived before one of their predecessors. Beyond it newcomers are dropped and read
 /// from Kafka when their turn comes.
