@@ -1,5 +1,6 @@
 //! The harness's integration tests: one binary, real services, real processes.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::print_stdout, reason = "a failed run shows its summary with the test's output")]
 
 mod command_line;
 mod environment;
