@@ -1,1 +1,1 @@
-//! Benchmarks live in `benches/benches/`; this library is empty on purpose.
+//! Benchmarks live in `benches/`: `cargo bench -p chat-benches`. This library is empty on purpose.

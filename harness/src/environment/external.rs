@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use sqlx::{Connection, Executor};
 use tempfile::TempDir;
 
 use super::{
@@ -30,6 +31,48 @@ const FIRST_ANSWER_LIMIT: std::time::Duration = std::time::Duration::from_secs(1
 pub(super) struct Rented {
     toxiproxy: Child,
     folder: TempDir,
+    schema: Schema,
+}
+
+/// A schema of the run's own in the rented database: a position in the log identifies a row, and the log of this run
+/// begins at zero again, so the tables of an earlier run must not be found there.
+#[derive(Debug)]
+struct Schema {
+    postgres_url: String,
+    name: String,
+}
+
+impl Schema {
+    async fn create(postgres_url: &str, run_id: &str) -> Result<Self, EnvironmentError> {
+        let name = format!("squall_{}", run_id.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_"));
+        let schema = Self { postgres_url: postgres_url.to_owned(), name };
+        schema.execute(format!("create schema {}", schema.name)).await?;
+        Ok(schema)
+    }
+
+    /// The database as the run sees it.
+    fn url(&self) -> String {
+        let separator = if self.postgres_url.contains('?') { '&' } else { '?' };
+        format!("{}{separator}options[search_path]={}", self.postgres_url, self.name)
+    }
+
+    async fn drop(&self) -> Result<(), EnvironmentError> {
+        self.execute(format!("drop schema if exists {} cascade", self.name)).await
+    }
+
+    async fn execute(&self, statement: String) -> Result<(), EnvironmentError> {
+        let executed = async {
+            let mut session = sqlx::PgConnection::connect(&self.postgres_url).await?;
+            // The name consists of letters, digits and underscores.
+            session.execute(sqlx::AssertSqlSafe(statement)).await?;
+            session.close().await
+        };
+        let failed = |reason: String| EnvironmentError::Address { what: "postgres", reason };
+        tokio::time::timeout(FIRST_ANSWER_LIMIT, executed)
+            .await
+            .map_err(|_| failed("it does not answer".to_owned()))?
+            .map_err(|error: sqlx::Error| failed(error.to_string()))
+    }
 }
 
 /// What an environment needs to know of its provider.
@@ -66,7 +109,7 @@ impl Rented {
             );
         }
         create_links(&mut proxies, &links, &mut ports).await?;
-        let verifier = Endpoints {
+        let mut verifier = Endpoints {
             postgres_url: external.postgres_url.clone(),
             redis_url: external.redis_url.clone(),
             kafka_brokers: external.kafka_brokers.clone(),
@@ -78,16 +121,19 @@ impl Rented {
                 .await
                 .map_err(|reason| EnvironmentError::Address { what: service.name(), reason })?;
         }
+        let schema = Schema::create(&external.postgres_url, spec.run_id).await?;
+        verifier.postgres_url = schema.url();
         let facts = vec![("toxiproxy".to_owned(), version)];
-        Ok(Rising { rented: Self { toxiproxy, folder }, proxies, verifier, facts })
+        Ok(Rising { rented: Self { toxiproxy, folder, schema }, proxies, verifier, facts })
     }
 
     pub(super) async fn down(self) -> Result<(), EnvironmentError> {
+        let dropped = self.schema.drop().await;
         let toxiproxy = end_toxiproxy(&self.toxiproxy).await;
         let path = self.folder.path().to_owned();
         let removed =
             self.folder.close().map_err(|source| EnvironmentError::Io { doing: "remove", path, source });
-        toxiproxy.and(removed)
+        toxiproxy.and(removed).and(dropped)
     }
 }
 

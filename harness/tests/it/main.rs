@@ -4,6 +4,7 @@
 
 mod command_line;
 mod environment;
+mod evidence;
 mod ground;
 #[cfg(feature = "planted-bugs")]
 mod planted;
