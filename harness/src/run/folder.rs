@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -14,6 +15,8 @@ use crate::{
 
 /// A run is not begun with less than this free: history, logs and the services' data of an ordinary run stay below it.
 const FREE_MIN_BYTES: u64 = 300 * 1024 * 1024;
+
+static RUNS_OF_THIS_PROCESS: AtomicU32 = AtomicU32::new(0);
 
 /// Why a folder cannot be made, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +68,8 @@ impl RunFolder {
     ///
     /// [`FolderError`].
     pub fn create(out: &Path, plan: &Plan, unix_ms: u64) -> Result<Self, FolderError> {
-        let run_id = run_id(unix_ms, std::process::id());
+        let nth = RUNS_OF_THIS_PROCESS.fetch_add(1, Ordering::Relaxed);
+        let run_id = run_id(unix_ms, std::process::id(), nth);
         let path = out.join(&plan.scenario).join(&run_id);
         let folder = Self { path, run_id };
         let logs = folder.logs();
@@ -185,7 +189,8 @@ fn io(verb: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> FolderE
 }
 
 /// `20261124-201534-12345`: UTC, so folders sort by time; the pid keeps two runs of one second apart.
-fn run_id(unix_ms: u64, pid: u32) -> String {
+/// A process that makes several runs (`--all`, `shrink`, tests) numbers them after the first.
+fn run_id(unix_ms: u64, pid: u32, nth: u32) -> String {
     let seconds = unix_ms / 1_000;
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
     // Howard Hinnant's civil_from_days, for days since 1970.
@@ -199,7 +204,8 @@ fn run_id(unix_ms: u64, pid: u32) -> String {
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
-    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}-{pid}")
+    let suffix = if nth == 0 { String::new() } else { format!("-{nth}") };
+    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}-{pid}{suffix}")
 }
 
 #[cfg(test)]
@@ -208,7 +214,7 @@ mod tests {
 
     #[test]
     fn run_ids_tell_the_time() {
-        assert_eq!(run_id(1_795_551_334_123, 7), "20261124-201534-7");
-        assert_eq!(run_id(951_782_400_000, 1), "20000229-000000-1");
+        assert_eq!(run_id(1_795_551_334_123, 7, 0), "20261124-201534-7");
+        assert_eq!(run_id(951_782_400_000, 1, 2), "20000229-000000-1-2");
     }
 }

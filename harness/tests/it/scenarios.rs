@@ -28,6 +28,7 @@ fn shorter(text: String) -> String {
 /// A database outage on every provider: acks go on, the writers pause and resume, the three ledgers agree.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_outage_loses_nothing_on_any_provider() {
+    let _alone = ground::alone().await;
     for provider in ground::providers() {
         let out = tempfile::tempdir().unwrap();
         let finished = ground::judged(
