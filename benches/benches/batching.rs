@@ -1,5 +1,4 @@
 //! What a writer does to a record before PostgreSQL sees it: decode, check, gather, sort.
-#![expect(missing_docs, reason = "criterion's macros write public functions")]
 
 use std::{
     hint::black_box,

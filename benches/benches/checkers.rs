@@ -1,5 +1,4 @@
 //! What judging costs: a clean run of ten thousand messages with ten receipts each, folded and judged.
-#![expect(missing_docs, reason = "criterion's macros write public functions")]
 
 use std::hint::black_box;
 

@@ -1,5 +1,4 @@
 //! What a message costs on the wire: the Kafka record, the frame on the Redis bus, the event to a member.
-#![expect(missing_docs, reason = "criterion's macros write public functions")]
 
 use chat_protocol::{ChatRecord, Position, bus::BusFrame, events::Message};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -1,5 +1,4 @@
 //! What order costs a node: a thousand messages through one partition's sequencer, in order, in disorder, and twice.
-#![expect(missing_docs, reason = "criterion's macros write public functions")]
 
 use std::{hint::black_box, sync::Arc, time::Instant};
 
