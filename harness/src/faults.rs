@@ -19,7 +19,7 @@ use crate::{
         Environment, EnvironmentError,
         toxiproxy::{AppliedToxic, ProxyError},
     },
-    plan::{FaultKind, LinkName, ProcessName, Service, Toxic},
+    plan::{FaultKind, LinkName},
     wait,
 };
 
@@ -258,49 +258,5 @@ impl ActiveFault {
             Some(hits) => format!("{seen}; {hits} further sessions hit meanwhile"),
             None => seen,
         })
-    }
-}
-
-/// What a fault does, for people: "postgres stopped".
-pub fn describe(kind: &FaultKind) -> String {
-    let join = |names: Vec<String>| match names.len() {
-        0..=3 => names.join(", "),
-        n => format!("{} and {} more", names[0], n - 1),
-    };
-    let links = |links: &[LinkName]| join(links.iter().map(ToString::to_string).collect());
-    let processes = |processes: &[ProcessName]| join(processes.iter().map(ToString::to_string).collect());
-    match kind {
-        FaultKind::ServiceStop { service } => format!("{service} stopped"),
-        FaultKind::ServiceKill { service } => format!("{service} killed"),
-        FaultKind::ServicePause { service } => format!("{service} frozen"),
-        FaultKind::LinkDown { links: names } => format!("{} down", links(names)),
-        FaultKind::LinkToxic { links: names, toxic, .. } => match toxic {
-            Toxic::Latency { latency_ms, jitter_ms } => {
-                format!("{} +{latency_ms}±{jitter_ms} ms", links(names))
-            }
-            Toxic::Bandwidth { kbytes_per_s } => format!("{} at {kbytes_per_s} kB/s", links(names)),
-            Toxic::Slicer { .. } => format!("{} sliced", links(names)),
-            Toxic::BlackHole => format!("{} black-holed", links(names)),
-            Toxic::Reset { .. } => format!("{} reset", links(names)),
-            Toxic::LimitData { bytes } => format!("{} cut after {bytes} bytes", links(names)),
-            Toxic::SlowClose { delay_ms } => format!("{} closing {delay_ms} ms late", links(names)),
-        },
-        FaultKind::ProcessKill { processes: names } => format!("{} killed", processes(names)),
-        FaultKind::ProcessTerminate { processes: names } => format!("{} terminated", processes(names)),
-        FaultKind::ProcessPause { processes: names } => format!("{} frozen", processes(names)),
-        FaultKind::RedisClientKill => "redis subscriptions killed".to_owned(),
-        FaultKind::PostgresTerminate => "postgres sessions terminated".to_owned(),
-        FaultKind::PostgresReadOnly => "postgres read-only".to_owned(),
-        FaultKind::PostgresLock => "messages table locked".to_owned(),
-    }
-}
-
-/// The service whose absence a fault causes for everybody, if it does.
-pub fn service_away(kind: &FaultKind) -> Option<Service> {
-    match kind {
-        FaultKind::ServiceStop { service }
-        | FaultKind::ServiceKill { service }
-        | FaultKind::ServicePause { service } => Some(*service),
-        _ => None,
     }
 }

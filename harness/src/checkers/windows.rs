@@ -31,7 +31,7 @@ impl Window {
     pub fn of(history: &History, fault: usize, planned: &PlannedFault) -> Self {
         let mut window = Self {
             fault,
-            name: describe(&planned.fault),
+            name: planned.fault.to_string(),
             asked_us: None,
             injected_us: None,
             proved: None,
@@ -104,49 +104,5 @@ pub fn writers_cut_off(plan: &Plan, fault: &FaultKind) -> Vec<ProcessName> {
         FaultKind::LinkDown { links } => cut(links),
         FaultKind::LinkToxic { links, toxic: Toxic::BlackHole, .. } => cut(links),
         _ => Vec::new(),
-    }
-}
-
-/// What breaks, for people.
-pub fn describe(fault: &FaultKind) -> String {
-    let links = |links: &[LinkName]| listed(links.iter().map(ToString::to_string));
-    let processes = |names: &[ProcessName]| listed(names.iter().map(ToString::to_string));
-    match fault {
-        FaultKind::ServiceStop { service } => format!("{service} stopped"),
-        FaultKind::ServiceKill { service } => format!("{service} killed"),
-        FaultKind::ServicePause { service } => format!("{service} frozen"),
-        FaultKind::LinkDown { links: which } => format!("{} down", links(which)),
-        FaultKind::LinkToxic { links: which, toxic, .. } => {
-            format!("{} on {}", toxic_name(toxic), links(which))
-        }
-        FaultKind::ProcessKill { processes: which } => format!("{} killed", processes(which)),
-        FaultKind::ProcessTerminate { processes: which } => format!("{} terminated", processes(which)),
-        FaultKind::ProcessPause { processes: which } => format!("{} frozen", processes(which)),
-        FaultKind::RedisClientKill => "redis closes subscriptions".to_owned(),
-        FaultKind::PostgresTerminate => "postgres ends sessions".to_owned(),
-        FaultKind::PostgresReadOnly => "postgres read-only".to_owned(),
-        FaultKind::PostgresLock => "messages table locked".to_owned(),
-    }
-}
-
-fn toxic_name(toxic: &Toxic) -> String {
-    match toxic {
-        Toxic::Latency { latency_ms, jitter_ms } => format!("{latency_ms}±{jitter_ms} ms latency"),
-        Toxic::Bandwidth { kbytes_per_s } => format!("{kbytes_per_s} kB/s"),
-        Toxic::Slicer { average_bytes, .. } => format!("slices of {average_bytes} B"),
-        Toxic::BlackHole => "black hole".to_owned(),
-        Toxic::Reset { after_ms } => format!("reset after {after_ms} ms"),
-        Toxic::LimitData { bytes } => format!("cut after {bytes} B"),
-        Toxic::SlowClose { delay_ms } => format!("close takes {delay_ms} ms"),
-    }
-}
-
-fn listed(names: impl Iterator<Item = String>) -> String {
-    let names: Vec<String> = names.collect();
-    match names.as_slice() {
-        [] => "nothing".to_owned(),
-        [first, second] => format!("{first} and {second}"),
-        [one] => one.clone(),
-        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
     }
 }

@@ -100,7 +100,7 @@ impl Search<'_> {
 }
 
 fn describe(plan: &Plan) -> String {
-    let faults: Vec<String> = plan.faults.iter().map(|fault| crate::faults::describe(&fault.fault)).collect();
+    let faults: Vec<String> = plan.faults.iter().map(|fault| fault.fault.to_string()).collect();
     format!(
         "{} faults ({}), {} users, {} messages/s, {:.0} s",
         plan.faults.len(),

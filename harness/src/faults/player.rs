@@ -82,7 +82,7 @@ impl One {
         if self.cancel.run_until_cancelled(wait::pause_until(begins)).await.is_none() {
             return;
         }
-        let name = faults::describe(&self.planned.fault);
+        let name = self.planned.fault.to_string();
         self.step(FaultStep::Asked);
         let active = match faults::inject(&self.planned.fault, &self.field).await {
             Ok(active) => active,

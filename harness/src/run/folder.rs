@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     plan::{PLAN_FORMAT, Plan},
-    report::facts::RunFacts,
+    report::{facts::RunFacts, store},
 };
 
 /// A run is not begun with less than this free: history, logs and the services' data of an ordinary run stay below it.
@@ -70,7 +70,7 @@ impl RunFolder {
     pub fn create(out: &Path, plan: &Plan, unix_ms: u64) -> Result<Self, FolderError> {
         let nth = RUNS_OF_THIS_PROCESS.fetch_add(1, Ordering::Relaxed);
         let run_id = run_id(unix_ms, std::process::id(), nth);
-        let path = out.join(&plan.scenario).join(&run_id);
+        let path = store::folder(out, &plan.scenario, &run_id);
         let folder = Self { path, run_id };
         let logs = folder.logs();
         fs::create_dir_all(&logs).map_err(io("create", &logs))?;

@@ -84,11 +84,11 @@ async fn every_fault_is_seen_when_it_is_there_and_not_when_it_is_not() {
     let mut wrong = Vec::new();
     for blow in [FaultKind::RedisClientKill, FaultKind::PostgresTerminate] {
         if let Ok(seen) = evidence::prove(&blow, &field).await {
-            wrong.push(format!("{}: seen without injection: {seen}", faults::describe(&blow)));
+            wrong.push(format!("{}: seen without injection: {seen}", blow));
         }
     }
     for kind in catalogue() {
-        let name = faults::describe(&kind);
+        let name = kind.to_string();
         let blow = matches!(kind, FaultKind::RedisClientKill | FaultKind::PostgresTerminate);
         // A session may be young because of the fault before this one; blows were looked for above.
         if !blow && let Ok(seen) = evidence::prove(&kind, &field).await {
