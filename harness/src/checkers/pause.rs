@@ -49,6 +49,8 @@ struct Tally {
     pauses: u64,
     probes: u64,
     exempt: u64,
+    /// Of the exempt: the writer itself was broken by the plan.
+    broken: u64,
     slowest_pause_us: u64,
     slowest_resume_us: u64,
 }
@@ -83,6 +85,10 @@ impl Checker for Pause {
                 let next_us = outages.get(index + 1).map(|next| next.asked_us);
                 judge_outage(case, &writer, outage, next_us, &mut tally, finding);
             }
+        }
+        if tally.outages > 0 && tally.broken == tally.outages {
+            finding.not_applicable("every writer that was cut off from PostgreSQL was itself being broken");
+            return;
         }
         if tally.pauses == 0 {
             finding.unknown(|| "no writer was seen to pause: there is nothing the claim is about".to_owned());
@@ -151,6 +157,7 @@ fn judge_outage(
     let broken = others_broken(case, outage, |fault| names(fault, name));
     if broken || !writer.ran_at(outage.from_us) || writer.ended_between(outage.asked_us, outage.healed_us) {
         tally.exempt += 1;
+        tally.broken += u64::from(broken);
         finding.note(|| format!("{}: {name} was not running throughout, and is exempt", outage.name));
         return;
     }
@@ -331,6 +338,7 @@ mod tests {
             fixture::{Run, said},
         },
         history::{FaultStep, Lifecycle, What},
+        plan::{FaultKind, PlannedFault, ProcessName},
     };
 
     fn outage() -> Run {
@@ -379,5 +387,26 @@ mod tests {
         let finding = run.judged(&Pause);
         // Exempt, and so without evidence: unknown rather than violated.
         assert_eq!((finding.verdict, finding.counts["exempt"]), (Verdict::Unknown, 1), "{finding:#?}");
+    }
+
+    #[test]
+    fn a_writer_that_the_plan_breaks_has_no_pause_to_show() {
+        let silent =
+            outage().without(|m| matches!(m, What::Lifecycle { event: Lifecycle::WriterPaused { .. }, .. }));
+        let mut run = silent;
+        let fault = FaultKind::ProcessKill { processes: vec![ProcessName::Writer(1)] };
+        run.plan.faults.push(PlannedFault { at_ms: 5_200, for_ms: 2_300, fault });
+        let evidence = || "seen".to_owned();
+        for (at_ms, step) in [
+            (5_200, FaultStep::Asked),
+            (5_210, FaultStep::Injected),
+            (5_220, FaultStep::Proved { evidence: evidence() }),
+            (7_500, FaultStep::HealAsked),
+            (7_600, FaultStep::Healed { evidence: evidence() }),
+        ] {
+            run = run.at_ms(at_ms, What::Fault { fault: 1, step });
+        }
+        let finding = run.judged(&Pause);
+        assert_eq!((finding.verdict, finding.applicable), (Verdict::Holds, false), "{finding:#?}");
     }
 }

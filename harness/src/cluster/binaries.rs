@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use tokio::process::Command;
+use tokio::{process::Command, sync::OnceCell};
 
 use crate::{cluster::ClusterError, plan::ProcessName, progress::Progress};
+
+/// The builds of this process, clean and planted: cargo is asked once, not before every run.
+static BUILT: [OnceCell<()>; 2] = [OnceCell::const_new(), OnceCell::const_new()];
 
 /// The folder that holds `chat-node` and `chat-writer`, and their builds with planted bugs.
 #[derive(Debug, Clone)]
@@ -34,8 +37,8 @@ impl Binaries {
         }
         let missing = needed.iter().any(|name| !binaries.folder.join(name).exists());
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        // Under `cargo test` cargo has just built the clean binaries; under `cargo squall` only the harness.
-        let stale = std::env::var_os("CARGO").is_some() && !binaries.in_test();
+        // Under `cargo test --test it` and `cargo squall` cargo has brought only the harness up to date.
+        let stale = std::env::var_os("CARGO").is_some();
         if missing || stale {
             if !workspace.join("Cargo.toml").exists() {
                 return Err(ClusterError::Build(format!(
@@ -48,7 +51,9 @@ impl Binaries {
             if missing {
                 progress.say(format!("building {} (once)", needed.join(" and ")));
             }
-            binaries.build(&workspace, &needed, planted).await?;
+            BUILT[usize::from(planted)]
+                .get_or_try_init(|| binaries.build(&workspace, &needed, planted))
+                .await?;
         }
         Ok(binaries)
     }
@@ -60,10 +65,6 @@ impl Binaries {
             ProcessName::Writer(_) => "chat-writer",
         };
         if self.planted { self.folder.join(format!("{name}-planted")) } else { self.folder.join(name) }
-    }
-
-    fn in_test(&self) -> bool {
-        std::env::current_exe().is_ok_and(|me| me.parent() != Some(self.folder.as_path()))
     }
 
     async fn build(&self, workspace: &Path, needed: &[&str], planted: bool) -> Result<(), ClusterError> {

@@ -1,21 +1,69 @@
-//! Clusters that are wrong in a known way: each planted bug must be found by the checker that is there for it.
-//! Compiled with the feature `planted-bugs`.
+//! Clusters that are wrong in a known way: each planted bug must be found by the checker that is there for it, in the
+//! messages that it wronged. Compiled with the feature `planted-bugs`.
+//!
+//! A bug says in its process's log which messages it wronged. What the checker names must be among them, so that no bug
+//! is caught by accident; and the same plan on a clean build must hold, so that no checker cries wolf.
+
+use std::{collections::HashSet, fs, path::Path};
 
 use harness::{
     checkers::{Tier, Verdict},
+    cluster::Binaries,
     exit::Exit,
+    history::History,
+    plan::{Arrivals, Plan, ProcessName},
+    progress::Progress,
+    run::Finished,
 };
+use serde_json::Value;
 
 use crate::ground;
 
-/// Runs a scenario with a bug and expects the named checker to call it violated.
-async fn caught(scenario: &str, node_bug: Option<&str>, writer_bug: Option<&str>, by: &str, tier: Tier) {
-    let _alone = ground::alone().await;
-    let out = tempfile::tempdir().unwrap();
+/// Which binary has the bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum In {
+    Node,
+    Writer,
+}
+
+/// A bug, where it shows, and who must say so.
+struct Planted {
+    bug: &'static str,
+    process: In,
+    scenario: &'static str,
+    checker: &'static str,
+    /// The tier that the reconciliation blames; repeated deliveries are in no gap.
+    tier: Option<Tier>,
+}
+
+const fn planted(
+    bug: &'static str,
+    process: In,
+    scenario: &'static str,
+    checker: &'static str,
+    tier: Option<Tier>,
+) -> Planted {
+    Planted { bug, process, scenario, checker, tier }
+}
+
+/// The table of the README of `scenarios/`.
+const TABLE: [Planted; 8] = [
+    planted("ack-before-produce", In::Node, "smoke", "durability", Some(Tier::Node)),
+    planted("every-node-relays", In::Node, "smoke", "exactly-once", Some(Tier::Node)),
+    planted("no-dedupe", In::Node, "smoke", "exactly-once", None),
+    planted("drop-when-full", In::Node, "node-pause", "delivery", Some(Tier::Live)),
+    planted("no-resume", In::Node, "node-kill", "delivery", Some(Tier::CatchUp)),
+    planted("no-resubscribe", In::Node, "redis-client-kill", "delivery", Some(Tier::Live)),
+    planted("swallow-on-db-error", In::Writer, "postgres-outage", "durability", Some(Tier::Writer)),
+    planted("commit-before-insert", In::Writer, "writer-kill-mid-insert", "durability", Some(Tier::Writer)),
+];
+
+/// The scenario at the pace of tests: faults and load are shortened, never left out.
+fn plan_of(scenario: &str, node_bug: Option<&str>, writer_bug: Option<&str>) -> Plan {
     let mut choices = ground::choices(21);
     choices.node_bug = node_bug.map(str::to_owned);
     choices.writer_bug = writer_bug.map(str::to_owned);
-    let plan = ground::plan(scenario, &choices, |text| {
+    ground::plan(scenario, &choices, |text| {
         text.replace("duration_s = 40", "duration_s = 20")
             .replace("duration_s = 30", "duration_s = 18")
             .replace("at_s = 10", "at_s = 5")
@@ -23,29 +71,151 @@ async fn caught(scenario: &str, node_bug: Option<&str>, writer_bug: Option<&str>
             .replace("for_s = 15", "for_s = 6")
             .replace("for_s = 8", "for_s = 5")
             .replace("for_s = 10", "for_s = 6")
-    });
-    let finished = ground::judged(plan, ground::provider(), out.path()).await;
+    })
+}
+
+/// Runs the bug's scenario and expects its checker to name what was planted, and nothing else.
+async fn caught(bug: &str) {
+    let row = TABLE.iter().find(|row| row.bug == bug).unwrap();
+    let _alone = ground::alone().await;
+    let out = tempfile::tempdir().unwrap();
+    let plan = match row.process {
+        In::Node => plan_of(row.scenario, Some(bug), None),
+        In::Writer => plan_of(row.scenario, None, Some(bug)),
+    };
+    let finished = ground::judged(plan.clone(), ground::provider(), out.path()).await;
     assert_eq!(finished.judged.exit(), Exit::Violated);
     let judgement = finished.judged.judgement();
-    let finding = judgement.findings.iter().find(|finding| finding.checker == by).unwrap();
+    let finding = judgement.finding(row.checker).unwrap();
     assert_eq!(finding.verdict, Verdict::Violated, "{finding:#?}");
-    // Not by accident: it names messages, and the tier that lost them.
-    assert!(finding.details.iter().any(|detail| detail.message.is_some()), "{finding:#?}");
-    assert!(
-        judgement.gaps.iter().any(|gap| gap.tier == tier && !gap.messages.is_empty()),
-        "{:#?}",
-        judgement.gaps
-    );
+
+    let wronged = wronged(&plan, &finished);
+    let named: Vec<u32> = finding
+        .details
+        .iter()
+        .filter(|detail| detail.verdict == Verdict::Violated)
+        .filter_map(|detail| detail.message)
+        .collect();
+    assert!(!named.is_empty(), "no message is named: {finding:#?}");
+    let strangers: Vec<&u32> = named.iter().filter(|message| !wronged.contains(message)).collect();
+    assert!(strangers.is_empty(), "caught by accident: {strangers:?} were not wronged; {finding:#?}");
+    if let Some(tier) = row.tier {
+        let blamed = judgement.gaps.iter().any(|gap| gap.tier == tier && !gap.messages.is_empty());
+        assert!(blamed, "{:#?}", judgement.gaps);
+    }
 }
 
-/// A writer that pauses, yet skips the failing batch: rows of acked messages are missing, and the writer lost them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn swallow_on_db_error_is_caught_by_durability() {
-    caught("postgres-outage", None, Some("swallow-on-db-error"), "durability", Tier::Writer).await;
+/// The messages that the bug says it wronged, from the logs of the processes.
+fn wronged(plan: &Plan, finished: &Finished) -> HashSet<u32> {
+    let history = History::read(plan, &finished.folder.history()).unwrap();
+    let mut wronged = HashSet::new();
+    let mut ranges: Vec<(i32, i64, i64)> = Vec::new();
+    for line in planted_lines(&finished.folder.logs()) {
+        let number = |field: &str| line[field].as_i64().unwrap();
+        match line["id"].as_str() {
+            Some(id) => wronged.extend(Plan::message_of(id)),
+            None => ranges.push((number("partition") as i32, number("from"), number("to"))),
+        }
+    }
+    for message in 0..Arrivals::of(plan).list.len() as u32 {
+        let within = |(partition, from, to): &(i32, i64, i64)| {
+            let mut entries = history.in_kafka(message);
+            entries.any(|entry| entry.partition == *partition && (*from..*to).contains(&entry.offset))
+        };
+        if ranges.iter().any(within) {
+            wronged.insert(message);
+        }
+    }
+    assert!(!wronged.is_empty(), "the bug did nothing");
+    wronged
 }
 
-/// A node that acks before it produces: acked messages are not in Kafka, and the node lost them.
+fn planted_lines(logs: &Path) -> Vec<Value> {
+    let mut lines = Vec::new();
+    for file in fs::read_dir(logs).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            let text = String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+            let marked = text.lines().filter(|line| line.contains("\"planted\""));
+            lines.extend(marked.filter_map(|line| serde_json::from_str::<Value>(line).ok()));
+        }
+    }
+    lines
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ack_before_produce_is_caught_by_durability() {
-    caught("postgres-outage", Some("ack-before-produce"), None, "durability", Tier::Node).await;
+async fn ack_before_produce() {
+    caught("ack-before-produce").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_relays() {
+    caught("every-node-relays").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_dedupe() {
+    caught("no-dedupe").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drop_when_full() {
+    caught("drop-when-full").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_resume() {
+    caught("no-resume").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_resubscribe() {
+    caught("no-resubscribe").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn swallow_on_db_error() {
+    caught("swallow-on-db-error").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commit_before_insert() {
+    caught("commit-before-insert").await;
+}
+
+/// The same plans without a bug: what convicts a bug must acquit the cluster that has none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clean_builds_stay_green() {
+    let _alone = ground::alone().await;
+    let scenarios: std::collections::BTreeSet<&str> = TABLE.iter().map(|row| row.scenario).collect();
+    for scenario in scenarios {
+        let out = tempfile::tempdir().unwrap();
+        let finished = ground::judged(plan_of(scenario, None, None), ground::provider(), out.path()).await;
+        assert_eq!(finished.judged.exit(), Exit::Holds, "{scenario}");
+    }
+}
+
+/// The binaries' own lists of bugs and the table say the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_bug_has_its_row() {
+    let binaries = Binaries::ready(true, &Progress::silent()).await.unwrap();
+    for (process, binary) in [(In::Node, ProcessName::Node(1)), (In::Writer, ProcessName::Writer(1))] {
+        let binary = binaries.of(binary);
+        let help = std::process::Command::new(&binary).arg("--help").output().unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        let (_, bugs) = help.split_once("--bug").unwrap();
+        let listed = TABLE.iter().filter(|row| row.process == process);
+        for row in listed.clone() {
+            assert!(bugs.contains(row.bug), "{} is not a bug of {}", row.bug, binary.display());
+        }
+        let offered = bugs
+            .lines()
+            .skip(1)
+            .take_while(|line| !line.trim_start().starts_with("--"))
+            .filter_map(|line| line.trim().strip_prefix("- "))
+            .filter_map(|line| line.split(':').next());
+        for bug in offered {
+            assert!(listed.clone().any(|row| row.bug == bug), "{bug} has no row in the table");
+        }
+    }
 }

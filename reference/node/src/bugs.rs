@@ -34,6 +34,19 @@ pub const LATE_PRODUCE_FORGETS_EVERY: u64 = 50;
 /// Packets buffered per socket with [`Bug::DropWhenFull`].
 pub const TINY_SOCKET_BUFFER: usize = 4;
 
+/// Says in the log which message a planted bug has just wronged. A test compares what the checkers found with what was
+/// planted, so that none is caught by accident.
+pub fn wronged(bug: Bug, id: &str) {
+    tracing::warn!(planted = ?bug, id, "planted bug at work");
+}
+
+/// As [`wronged`], for messages known only by where they stand: offsets `from` (inclusive) to `to` (exclusive).
+pub fn wronged_range(bug: Bug, partition: i32, from: i64, to: i64) {
+    if from < to {
+        tracing::warn!(planted = ?bug, partition, from, to, "planted bug at work");
+    }
+}
+
 impl Bugs {
     /// Of the command line.
     pub fn new(bug: Option<Bug>) -> Self {

@@ -15,7 +15,7 @@ use serde::Serialize;
 use socketioxide::{extract::SocketRef, socket::Sid};
 
 use crate::{
-    bugs::{Bug, Bugs},
+    bugs::{Bug, Bugs, wronged, wronged_range},
     limits,
     ring::{Entry, Ring},
     room::{Behind, Room, Straggler},
@@ -127,6 +127,9 @@ impl Partition {
         let mut state = self.state();
         let Some((sequencer, _)) = &mut state.order else { return (None, Effect::default()) };
         let mut out = Vec::new();
+        if self.bugs.has(Bug::NoDedupe) && offset < sequencer.next() {
+            wronged(Bug::NoDedupe, &record.id);
+        }
         let offered = sequencer.offer(offset, record, via, now, &mut out);
         (Some(offered), self.deliver(&mut state, out, now))
     }
@@ -136,6 +139,9 @@ impl Partition {
         let mut state = self.state();
         let Some((sequencer, _)) = &mut state.order else { return Effect::default() };
         let mut out = Vec::new();
+        if self.bugs.has(Bug::NoDedupe) && offset < sequencer.next() {
+            wronged_range(Bug::NoDedupe, self.id, offset, offset + 1);
+        }
         sequencer.tail(offset, record, now, &mut out);
         self.deliver(&mut state, out, now)
     }
@@ -159,7 +165,10 @@ impl Partition {
         let Some((sequencer, _)) = &mut state.order else { return Effect::default() };
         let mut out = Vec::new();
         if sequencer.behind(now) {
+            let from = sequencer.next();
             sequencer.give_up(now, &mut out);
+            let to = out.first().map_or(sequencer.next(), |delivery| delivery.offset);
+            wronged_range(Bug::NoResubscribe, self.id, from, to);
         }
         self.deliver(&mut state, out, now)
     }

@@ -10,7 +10,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use socketioxide::{SendError, SocketError, extract::SocketRef, socket::Sid};
 
-use crate::{limits, sequencer::Delivery};
+use crate::{
+    bugs::{Bug, wronged},
+    limits,
+    sequencer::Delivery,
+};
 
 /// Why a member is behind the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +115,9 @@ impl Room {
                         ticket: member.ticket,
                         since: now,
                     });
+                }
+                Err(SendError::Socket(SocketError::InternalChannelFull)) => {
+                    wronged(Bug::DropWhenFull, &delivery.record.id);
                 }
                 // Closed: its session is about to remove it.
                 Err(_) => {}

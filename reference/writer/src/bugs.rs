@@ -13,3 +13,11 @@ pub enum Bug {
     /// missing after a kill between the two.
     CommitBeforeInsert,
 }
+
+/// Says in the log which messages a planted bug has just wronged: offsets `from` (inclusive) to `to` (exclusive). A test
+/// compares what the checkers found with what was planted, so that none is caught by accident.
+pub fn wronged_range(bug: Bug, partition: i32, from: i64, to: i64) {
+    if from < to {
+        tracing::warn!(planted = ?bug, partition, from, to, "planted bug at work");
+    }
+}

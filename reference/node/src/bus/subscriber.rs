@@ -24,7 +24,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    bugs::Bug,
+    bugs::{Bug, wronged},
     limits,
     node::Node,
     sequencer::{Offered, Via},
@@ -125,6 +125,7 @@ fn handle(node: &Arc<Node>, message: &Message) -> bool {
             let record = Arc::new(record);
             let offered = node.hub.offer(position, Arc::clone(&record), Via::Bus);
             if node.bugs.has(Bug::EveryNodeRelays) && offered != Some(Offered::Stale) {
+                wronged(Bug::EveryNodeRelays, &record.id);
                 // The future is dropped: the copy is nobody's promise.
                 drop(node.producer.enqueue(position.partition, &record));
             }

@@ -12,7 +12,7 @@ use chat_protocol::{ChatRecord, Position, events::Sent};
 use tokio::sync::mpsc;
 
 use crate::{
-    bugs::{LATE_PRODUCE_BUFFER, LATE_PRODUCE_FORGETS_EVERY, LATE_PRODUCE_MS},
+    bugs::{Bug, LATE_PRODUCE_BUFFER, LATE_PRODUCE_FORGETS_EVERY, LATE_PRODUCE_MS, wronged},
     node::Node,
     sequencer::Via,
 };
@@ -30,6 +30,8 @@ impl LateProducer {
     pub(super) fn send(&self, node: &Arc<Node>, partition: i32, record: ChatRecord, answer: Answer) {
         let guess = node.hub.partition(partition).and_then(crate::partition::Partition::next).unwrap_or(0);
         node.meters.acked.increment(1);
+        // Every one: where it will stand, if it ever does, is a guess.
+        wronged(Bug::AckBeforeProduce, &record.id);
         answer.ok(Sent { id: record.id.clone(), position: Position { partition, offset: guess } });
         if (self.sent.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(LATE_PRODUCE_FORGETS_EVERY) {
             return;

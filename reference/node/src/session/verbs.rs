@@ -9,7 +9,7 @@ use chat_protocol::{
 use tokio::time::timeout;
 
 use crate::{
-    bugs::Bug,
+    bugs::{Bug, wronged_range},
     kafka::reader::ReadError,
     room::{Behind, Straggler},
 };
@@ -57,7 +57,12 @@ impl Session {
 
     async fn resume(&mut self, Resume { room, position }: Resume, answer: Answer) {
         if self.node.bugs.has(Bug::NoResume) {
-            return reply(answer, self.join(Join { room }).await);
+            let joined = self.join(Join { room }).await;
+            if let Ok(joined) = &joined {
+                let (partition, from) = (position.partition, position.offset);
+                wronged_range(Bug::NoResume, partition, from, joined.position.offset);
+            }
+            return reply(answer, joined);
         }
         if let Err((code, message)) = self.may_resume(&room, position).await {
             return answer.refuse(code, &message);

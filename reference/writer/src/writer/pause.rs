@@ -11,7 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Trouble, Writer};
-use crate::bugs::Bug;
+use crate::bugs::{Bug, wronged_range};
 use crate::config::{Config, KAFKA_CALL_TIMEOUT};
 use crate::consumer;
 use crate::store::{self, StoreError};
@@ -192,7 +192,12 @@ impl Writer {
         }
         if self.config.has(Bug::SwallowOnDbError) {
             for (partition, next) in std::mem::take(&mut self.swallowed) {
-                places.entry(partition).and_modify(|place| *place = Offset::Offset(next));
+                places.entry(partition).and_modify(|place| {
+                    if let Offset::Offset(from) = *place {
+                        wronged_range(Bug::SwallowOnDbError, partition, from, next);
+                    }
+                    *place = Offset::Offset(next);
+                });
             }
         }
         Ok(places)

@@ -7,7 +7,7 @@ use rdkafka::consumer::Consumer;
 use tokio::time::Instant;
 
 use super::Writer;
-use crate::bugs::Bug;
+use crate::bugs::{Bug, wronged_range};
 use crate::config::KAFKA_CALL_TIMEOUT;
 use crate::consumer::{self, Change};
 use crate::telemetry::{emit, listed};
@@ -29,6 +29,9 @@ impl Writer {
                 Ok(offsets) => known = offsets,
                 Err(error) => self.shut(&error.into()),
             }
+        }
+        if self.config.has(Bug::CommitBeforeInsert) && self.gate.is_open() {
+            self.say_what_is_skipped(partitions).await;
         }
         let places: Vec<(i32, Offset)> = partitions
             .iter()
@@ -54,6 +57,19 @@ impl Writer {
             self.hold(partitions);
         }
         emit!(WriterAssigned, partitions = listed(partitions), paused = !self.gate.is_open());
+    }
+
+    /// Planted bug `commit-before-insert`: what was committed to Kafka and never reached PostgreSQL.
+    async fn say_what_is_skipped(&mut self, partitions: &[i32]) {
+        let Ok(known) = self.store.next_offsets(partitions).await else { return };
+        let list = consumer::named(&self.config.topic, partitions);
+        let committed =
+            tokio::task::block_in_place(|| self.consumer.committed_offsets(list, KAFKA_CALL_TIMEOUT));
+        for element in committed.iter().flat_map(|list| list.elements()) {
+            if let (Some(from), Offset::Offset(to)) = (known.get(&element.partition()), element.offset()) {
+                wronged_range(Bug::CommitBeforeInsert, element.partition(), *from, to);
+            }
+        }
     }
 
     /// Gives partitions up, after writing and committing what is held of them, so that the next owner reads nothing
