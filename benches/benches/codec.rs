@@ -19,7 +19,7 @@ fn codec(criterion: &mut Criterion) {
     let bytes = serde_json::to_vec(&record).unwrap_or_default();
     let frame = BusFrame::Message { position, record: record.clone() };
     let framed = serde_json::to_vec(&frame).unwrap_or_default();
-    let event = Message { position, record: record.clone(), replayed: false };
+    let event = Message { position: Some(position), record: record.clone(), replayed: false };
     let mut group = criterion.benchmark_group("codec");
     group.throughput(Throughput::Bytes(bytes.len() as u64));
     group.bench_function("record to Kafka", |b| b.iter(|| serde_json::to_vec(black_box(&record))));

@@ -19,11 +19,11 @@ pub mod publisher;
 pub mod subscriber;
 
 /// Longest wait for a connection or an answer of Redis.
-const ANSWER: Duration = Duration::from_secs(1);
+pub(crate) const ANSWER: Duration = Duration::from_secs(1);
 
 /// What both clients have in common. One that does not fail fast asks its policy even for the first connection, and
 /// without a policy it then never connects at all.
-fn builder(config: &Config, fail_fast: bool) -> Result<Builder, Error> {
+pub(crate) fn builder(config: &Config, fail_fast: bool) -> Result<Builder, Error> {
     let mut redis = RedisConfig::from_url(&config.redis_url)?;
     redis.fail_fast = fail_fast;
     let mut builder = Builder::from_config(redis);

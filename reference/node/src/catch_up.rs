@@ -48,6 +48,13 @@ pub async fn run(hub: Arc<Hub>, straggler: Straggler) {
     }
 }
 
+/// Topology `relay`: a member whose buffer was full has missed a message, and nothing could bring it. It is told, instead
+/// of going on with a hole.
+pub async fn dismiss(hub: Arc<Hub>, socket: SocketRef) {
+    hub.meters().too_slow.increment(1);
+    part(socket, Code::TooSlow, "this client read too slowly; what it missed is in the history").await;
+}
+
 async fn bring(hub: &Arc<Hub>, straggler: Straggler) -> Result<(), Stop> {
     let Straggler { socket, room, from, why, ticket, since } = straggler;
     let mut from = from.offset;

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use chat_protocol::Topology;
 use clap::Parser;
 
 use crate::bugs::Bugs;
@@ -13,6 +14,11 @@ pub struct Config {
     /// Name of this node in logs, metrics and beats; unique in its cluster
     #[arg(long, env = "CHAT_NODE_NAME", default_value = "node-1")]
     pub name: String,
+
+    /// Way of a message: durable-first (Kafka, then Redis, then the ack) or relay (Redis, then the ack; one node writes
+    /// to Kafka what it hears); every node of a cluster must be told the same
+    #[arg(long, env = "CHAT_NODE_TOPOLOGY", default_value_t)]
+    pub topology: Topology,
 
     /// Address for Socket.IO, health and metrics; port 0 lets the system choose (see the `listening` event)
     #[arg(long, env = "CHAT_NODE_LISTEN", default_value = "127.0.0.1:0")]

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chat_protocol::lifecycle::LifecycleEvent;
+use chat_protocol::{Topology, lifecycle::LifecycleEvent};
 use serde::Serialize;
 
 use crate::{journal::announce, limits};
@@ -24,6 +24,8 @@ pub struct Health {
     started: AtomicBool,
     postgres: AtomicBool,
     draining: AtomicBool,
+    /// Topology `relay`: whether it is known that some node holds the lease. Always true in `durable-first`.
+    relay: AtomicBool,
     /// Planted bug `no-resubscribe`: the node believes that its subscription lives.
     blind: AtomicBool,
 }
@@ -41,8 +43,9 @@ pub struct Readiness {
     pub draining: bool,
 }
 
-impl Default for Health {
-    fn default() -> Self {
+impl Health {
+    /// A node of which nothing is known yet.
+    pub fn of(topology: Topology) -> Self {
         Self {
             born: Instant::now(),
             beat_heard: AtomicU64::new(0),
@@ -50,12 +53,11 @@ impl Default for Health {
             started: AtomicBool::new(false),
             postgres: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            relay: AtomicBool::new(topology != Topology::Relay),
             blind: AtomicBool::new(false),
         }
     }
-}
 
-impl Health {
     /// The node heard its own beat: its publisher, Redis and its subscription all work.
     pub fn own_beat_heard(&self) {
         let elapsed = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -94,6 +96,11 @@ impl Health {
         self.kafka.store(false, Ordering::Relaxed);
     }
 
+    /// Redis said who holds the lease, be it this node: what is sent from now on is relayed by somebody.
+    pub fn relay_known(&self) {
+        self.relay.store(true, Ordering::Relaxed);
+    }
+
     /// Whether PostgreSQL answered the last question.
     pub fn postgres_answers(&self, answers: bool) {
         self.postgres.store(answers, Ordering::Relaxed);
@@ -118,6 +125,9 @@ impl Health {
         }
         if self.subscription_dead() {
             missing.push("redis");
+        }
+        if !self.relay.load(Ordering::Relaxed) {
+            missing.push("relay");
         }
         let degraded = if self.postgres.load(Ordering::Relaxed) { Vec::new() } else { vec!["postgres"] };
         Readiness { ready: missing.is_empty() && !draining, missing, degraded, draining }

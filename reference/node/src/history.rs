@@ -109,7 +109,7 @@ impl From<Row> for Message {
     fn from(row: Row) -> Self {
         let Row { room, id, partition, kafka_offset, sender, body, sent_at_ms } = row;
         Self {
-            position: Position { partition, offset: kafka_offset },
+            position: Some(Position { partition, offset: kafka_offset }),
             record: ChatRecord { id, room, sender, body, sent_at_ms },
             replayed: true,
         }

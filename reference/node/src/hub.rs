@@ -152,6 +152,16 @@ impl Hub {
         }
     }
 
+    /// Topology `relay`: a message that was heard goes to the members on this node.
+    pub fn hand_out(self: &Arc<Self>, record: &ChatRecord) {
+        let (receipts, too_slow) = self.home(&record.room).1.hand_out(record);
+        self.meters.delivered_live.increment(1);
+        self.meters.receipts.increment(receipts);
+        for socket in too_slow {
+            self.runtime.spawn(catch_up::dismiss(Arc::clone(self), socket));
+        }
+    }
+
     /// Starts catching a member up.
     pub fn catch_up(self: &Arc<Self>, straggler: Straggler) {
         self.meters.caught_up_members.increment(1);

@@ -9,6 +9,7 @@
 //! - [`sequencer`]: turns all of it into the order of the log, exactly once
 //! - [`partition`], [`room`], [`ring`]: one lock over the order, the members and the recent messages
 //! - [`catch_up`]: members that are behind, after `resume` or because they read slowly
+//! - [`relay`]: the other topology, in which all of this but delivery is left aside
 //! - [`hub`]: all partitions; [`presence`], [`history`]: the smaller verbs
 //! - [`serve`]: the life of the process; [`http`], [`listener`], [`health`], [`meters`], [`journal`]: its outside
 //! - [`config`], [`limits`], [`bugs`]: what it is told, where it stops, how it is wrong on purpose
@@ -32,6 +33,7 @@ pub mod meters;
 pub mod node;
 pub mod partition;
 pub mod presence;
+pub mod relay;
 pub mod ring;
 pub mod room;
 pub mod sequencer;

@@ -38,6 +38,10 @@ pub struct Meters {
     pub caught_up_members: Counter,
     /// Members disconnected as too slow.
     pub too_slow: Counter,
+    /// Topology `relay`: messages heard on the bus that this node appended to the log.
+    pub relayed: Counter,
+    /// Topology `relay`: messages heard, and not appended as Kafka did not take them. Their senders have an ack.
+    pub relay_lost: Counter,
 }
 
 impl std::fmt::Debug for Meters {
@@ -71,6 +75,7 @@ impl Default for Meters {
             "Members caught up after resume or a full buffer"
         );
         describe_counter!("chat_node_too_slow_total", "Members disconnected as too slow");
+        describe_counter!("chat_node_relayed_total", "Messages relayed from Redis to Kafka, by fate");
         Self {
             sockets: gauge!("chat_node_sockets"),
             acked: counter!("chat_node_sends_total", "result" => "acked"),
@@ -85,6 +90,8 @@ impl Default for Meters {
             bus_lagged: counter!("chat_node_bus_frames_total", "fate" => "lagged"),
             caught_up_members: counter!("chat_node_members_caught_up_total"),
             too_slow: counter!("chat_node_too_slow_total"),
+            relayed: counter!("chat_node_relayed_total", "fate" => "written"),
+            relay_lost: counter!("chat_node_relayed_total", "fate" => "lost"),
         }
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     bugs::Bugs, bus::publisher::Bus, config::Config, health::Health, history::Archive, hub::Hub,
-    kafka::producer::Producer, meters::Meters, presence::Presence, session::late::LateProducer,
+    kafka::producer::Producer, meters::Meters, presence::Presence, relay::Relay, session::late::LateProducer,
 };
 
 /// A running node.
@@ -34,6 +34,8 @@ pub struct Node {
     pub sends: Arc<Semaphore>,
     /// Room for `history` queries.
     pub histories: Arc<Semaphore>,
+    /// Topology `relay`; `None` is `durable-first`.
+    pub relay: Option<Relay>,
     /// Planted bug `ack-before-produce`.
     pub late: Option<LateProducer>,
 }

@@ -187,6 +187,21 @@ impl Partition {
         self.state().rooms.entry(room.to_owned()).or_default().enter(socket, user, behind, ticket);
     }
 
+    /// Topology `relay`: adds a member that gets every message this node hears from now on.
+    pub fn enter(&self, room: &str, socket: SocketRef, user: Arc<str>, ticket: u64) {
+        self.state().rooms.entry(room.to_owned()).or_default().enter(socket, user, None, ticket);
+    }
+
+    /// Topology `relay`: sends a message that was heard to the members of its room. Returns how many got it, and the
+    /// members that did not, as they read too slowly.
+    pub fn hand_out(&self, record: &ChatRecord) -> (u64, Vec<SocketRef>) {
+        let (mut receipts, ignore_full) = (0, self.bugs.has(Bug::DropWhenFull));
+        let mut state = self.state();
+        let room = state.rooms.get_mut(&record.room);
+        let too_slow = room.map(|room| room.hand_out(record, ignore_full, &mut receipts));
+        (receipts, too_slow.unwrap_or_default())
+    }
+
     /// Removes a member.
     pub fn leave(&self, room: &str, socket: Sid) {
         let mut state = self.state();

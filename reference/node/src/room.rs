@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use chat_protocol::{
-    Position,
+    ChatRecord, Position,
     events::{self, Message},
 };
 use serde::Serialize;
@@ -100,7 +100,7 @@ impl Room {
     ) -> Vec<Straggler> {
         let position = Position { partition, offset: delivery.offset };
         // Encoded once for everybody: a room of a thousand members would otherwise cost a thousand encodings.
-        let Some(encoded) = encode(position, delivery, replayed) else { return Vec::new() };
+        let Some(encoded) = encode(Some(position), &delivery.record, replayed) else { return Vec::new() };
         let mut stragglers = Vec::new();
         for member in self.members.iter_mut().filter(|member| member.behind.is_none()) {
             match member.socket.emit(events::MESSAGE, &encoded) {
@@ -126,6 +126,28 @@ impl Room {
         stragglers
     }
 
+    /// Topology `relay`: sends a message to every member. One whose buffer is full gets no more, and is returned: there is
+    /// nothing to catch it up from. How many got it is added to `receipts`.
+    pub fn hand_out(&mut self, record: &ChatRecord, ignore_full: bool, receipts: &mut u64) -> Vec<SocketRef> {
+        let Some(encoded) = encode(None, record, false) else { return Vec::new() };
+        let mut too_slow = Vec::new();
+        for member in self.members.iter_mut().filter(|member| member.behind.is_none()) {
+            match member.socket.emit(events::MESSAGE, &encoded) {
+                Ok(()) => *receipts += 1,
+                Err(SendError::Socket(SocketError::InternalChannelFull)) if !ignore_full => {
+                    member.behind = Some(Behind::Slow);
+                    too_slow.push(member.socket.clone());
+                }
+                Err(SendError::Socket(SocketError::InternalChannelFull)) => {
+                    wronged(Bug::DropWhenFull, &record.id);
+                }
+                // Closed: its session is about to remove it.
+                Err(_) => {}
+            }
+        }
+        too_slow
+    }
+
     /// Sends something that may get lost to everybody but `except`, if the room is small.
     pub fn whisper(&self, event: &str, payload: &impl Serialize, except: &str) {
         if self.members.len() > limits::SMALL_ROOM {
@@ -145,32 +167,32 @@ impl Member {
     }
 }
 
-fn encode(position: Position, delivery: &Delivery, replayed: bool) -> Option<Box<RawValue>> {
+fn encode(position: Option<Position>, record: &ChatRecord, replayed: bool) -> Option<Box<RawValue>> {
     /// [`Message`] without taking the record out of its [`Arc`]; the test below keeps the two alike.
     #[derive(Serialize)]
     struct Borrowed<'a> {
-        position: Position,
-        record: &'a chat_protocol::ChatRecord,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        position: Option<Position>,
+        record: &'a ChatRecord,
         replayed: bool,
     }
-    let message = Borrowed { position, record: &delivery.record, replayed };
+    let message = Borrowed { position, record, replayed };
     serde_json::value::to_raw_value(&message).ok()
 }
 
 /// The event for one member that is caught up.
-pub fn replayed(position: Position, record: &chat_protocol::ChatRecord) -> Message {
-    Message { position, record: record.clone(), replayed: true }
+pub fn replayed(position: Position, record: &ChatRecord) -> Message {
+    Message { position: Some(position), record: record.clone(), replayed: true }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sequencer::Via;
 
     #[test]
     fn the_encoded_message_is_the_one_of_the_protocol() {
         let text = String::from("x");
-        let record = Arc::new(chat_protocol::ChatRecord {
+        let record = Arc::new(ChatRecord {
             id: text.clone(),
             room: text.clone(),
             sender: text.clone(),
@@ -178,8 +200,11 @@ mod tests {
             sent_at_ms: 7,
         });
         let position = Position { partition: 1, offset: 2 };
-        let delivery = Delivery { offset: 2, record: Arc::clone(&record), via: Via::Bus };
-        let encoded = encode(position, &delivery, true).unwrap();
+        let encoded = encode(Some(position), &record, true).unwrap();
         assert_eq!(encoded.get(), serde_json::to_string(&replayed(position, &record)).unwrap());
+
+        let encoded = encode(None, &record, false).unwrap();
+        let message = Message { position: None, record: ChatRecord::clone(&record), replayed: false };
+        assert_eq!(encoded.get(), serde_json::to_string(&message).unwrap());
     }
 }

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chat_protocol::lifecycle::{EXIT_OK, EXIT_UNAVAILABLE, EXIT_USAGE, LifecycleEvent};
+use chat_protocol::{
+    Topology,
+    lifecycle::{EXIT_OK, EXIT_UNAVAILABLE, EXIT_USAGE, LifecycleEvent},
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 use socketioxide::{SocketIo, TransportType};
 use tokio::{
@@ -37,6 +40,7 @@ use crate::{
     meters::{self, Meters},
     node::Node,
     presence::Presence,
+    relay::Relay,
     session::{self, late::LateProducer},
 };
 
@@ -119,9 +123,13 @@ pub async fn serve(config: Config) -> Result<u8, StartError> {
 
 fn assemble(config: Config) -> Result<Arc<Node>, StartError> {
     let bugs = config.bugs();
-    let health = Arc::new(Health::default());
+    let health = Arc::new(Health::of(config.topology));
     let meters = Meters::default();
     let reader = LogReader::start(&config)?;
+    let relay = match config.topology {
+        Topology::DurableFirst => None,
+        Topology::Relay => Some(Relay::start(&config, Arc::clone(&health))?),
+    };
     Ok(Arc::new(Node {
         bugs,
         hub: Arc::new(Hub::new(config.partitions, bugs, reader, meters.clone())),
@@ -132,6 +140,7 @@ fn assemble(config: Config) -> Result<Arc<Node>, StartError> {
         meters,
         sends: Arc::new(Semaphore::new(limits::SENDS_IN_FLIGHT)),
         histories: Arc::new(Semaphore::new(limits::HISTORY_IN_FLIGHT)),
+        relay,
         late: bugs.has(Bug::AckBeforeProduce).then(LateProducer::default),
         health,
         config,
@@ -140,14 +149,17 @@ fn assemble(config: Config) -> Result<Arc<Node>, StartError> {
 
 fn start_tasks(node: &Arc<Node>, metrics: PrometheusHandle) -> Result<(), StartError> {
     kafka::ends::watch(&node.config, Arc::clone(&node.hub), Arc::clone(&node.health))?;
-    kafka::tail::follow(&node.config, Arc::clone(&node.hub), Arc::clone(&node.health))?;
+    if node.relay.is_none() {
+        // What makes `durable-first` whole: nothing of the log reaches members in the topology `relay`.
+        kafka::tail::follow(&node.config, Arc::clone(&node.hub), Arc::clone(&node.health))?;
+        tokio::spawn(warm_up(Arc::clone(&node.hub)));
+    }
     let config = node.config.clone();
     tokio::spawn(async move {
         if let Err(error) = kafka::topic::ensure(&config).await {
             warn!(%error, "cannot create the topic");
         }
     });
-    tokio::spawn(warm_up(Arc::clone(&node.hub)));
     tokio::spawn(bus::subscriber::run(Arc::clone(node)));
     tokio::spawn(session::refresh_presence(Arc::clone(node)));
     tokio::spawn(node.archive.clone().watch(Arc::clone(&node.health)));
@@ -199,6 +211,10 @@ async fn drain(node: &Arc<Node>, io: &SocketIo) {
     if finished.is_err() {
         let unconfirmed = limits::SENDS_IN_FLIGHT - node.sends.available_permits();
         warn!(unconfirmed, "Kafka did not confirm everything in time; those messages were not acked");
+    }
+    // Before the flush: what is still heard would be put into the queue, and another node can have it from here on.
+    if let Some(relay) = &node.relay {
+        drop(timeout(deadline.saturating_duration_since(Instant::now()), relay.resign()).await);
     }
     let left = deadline.saturating_duration_since(Instant::now());
     let producer = node.producer.clone();

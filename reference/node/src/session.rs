@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{limits, node::Node};
 
-mod answer;
+pub(crate) mod answer;
 pub mod late;
 mod send;
 mod verb;

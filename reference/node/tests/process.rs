@@ -19,7 +19,7 @@ struct Node {
 }
 
 impl Node {
-    fn start() -> Self {
+    fn start(flags: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_chat-node"))
             .args([
                 "--name",
@@ -30,6 +30,7 @@ impl Node {
                 "127.0.0.1:1",
             ])
             .args(["--drain-ms", "2000"])
+            .args(flags)
             .env_remove("RUST_LOG")
             .stdout(Stdio::piped())
             .spawn()
@@ -93,7 +94,7 @@ fn get(addr: &str, path: &str) -> (String, String) {
 
 #[test]
 fn without_its_dependencies_a_node_lives_says_what_it_misses_and_ends_when_told() {
-    let mut node = Node::start();
+    let mut node = Node::start(&[]);
     let listening = node.event("listening");
     assert_eq!(listening["process"], "test-node");
     let addr = listening["addr"].as_str().unwrap().to_owned();
@@ -116,6 +117,20 @@ fn without_its_dependencies_a_node_lives_says_what_it_misses_and_ends_when_told(
     assert!(told.elapsed() < Duration::from_secs(10), "took {:?}", told.elapsed());
 }
 
+/// Without Redis a node of the topology `relay` can neither take a message nor know whether anybody relays it.
+#[test]
+fn a_node_that_relays_says_that_it_misses_redis_and_still_ends_when_told() {
+    let mut node = Node::start(&["--topology", "relay"]);
+    let addr = node.event("listening")["addr"].as_str().unwrap().to_owned();
+    let (status, body) = get(&addr, "/readyz");
+    assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["missing"], serde_json::json!(["kafka", "redis", "relay"]));
+    node.signal("-TERM");
+    node.event("stopped");
+    assert_eq!(node.exit_code(), Some(0));
+}
+
 #[test]
 fn a_wrong_flag_is_a_usage_error_with_a_message() {
     let output =
@@ -123,6 +138,12 @@ fn a_wrong_flag_is_a_usage_error_with_a_message() {
     assert_eq!(output.status.code(), Some(64));
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("--kafka-option") && message.contains("key=value"), "{message}");
+
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_chat-node")).args(["--topology", "realy"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("durable-first and relay"), "{message}");
 
     let output = Command::new(env!("CARGO_BIN_EXE_chat-node"))
         .args(["--kafka-option", "no.such.setting=1"])

@@ -3,6 +3,8 @@
 //! Redis is the fast path, never the only one. Every message travels with its [`Position`], so a receiver can see that
 //! it missed one; and every node publishes a [`BusFrame::Beat`] on a fixed beat, so a receiver notices within a few
 //! beats that its own subscription is dead, or that the last message before a pause never came.
+//!
+//! In the topology `relay` Redis is the only path: messages travel as [`BusFrame::Said`], and nobody sees a gap.
 
 use serde::{Deserialize, Serialize};
 
@@ -46,5 +48,11 @@ pub enum BusFrame {
         user: String,
         /// True for joined.
         online: bool,
+    },
+    /// Topology `relay`: a chat message that is in no log yet. Whoever hears it hands it to its members; the node that
+    /// holds the lease appends it to the log. Lost for whoever does not hear it.
+    Said {
+        /// The message.
+        record: ChatRecord,
     },
 }

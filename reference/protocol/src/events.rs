@@ -70,7 +70,8 @@ pub enum Code {
     NotMember,
     /// The node is at a named limit (too many sends in flight). Nothing was written; try again later.
     Busy,
-    /// Kafka did not confirm in time: the message **may** be in the log. Try again with the same id.
+    /// Kafka (in the topology `relay`: Redis) did not confirm in time: the message **may** be in the log. Try again with
+    /// the same id.
     Unavailable,
     /// The node is draining before it stops. Nothing was written; reconnect.
     Draining,
@@ -93,8 +94,9 @@ pub struct Joined {
     /// The room.
     pub room: String,
     /// Every message of the room at or after this position will be delivered to this socket, exactly once and in order.
-    /// Give it to [`RESUME`] if nothing has been received since.
-    pub position: Position,
+    /// Give it to [`RESUME`] if nothing has been received since. Absent in the topology `relay`, which has none to give.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
 }
 
 /// Payload of [`LEAVE`].
@@ -122,19 +124,21 @@ pub struct Send {
     pub body: String,
 }
 
-/// Ack of [`SEND`]: the message is in the log.
+/// Ack of [`SEND`]: the message is in the log; in the topology `relay`, Redis has taken it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
     /// The client's id.
     pub id: String,
-    /// Where it stands in the log.
-    pub position: Position,
+    /// Where it stands in the log. Absent in the topology `relay`: nobody knows yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
 }
 
 /// Payload of [`RESUME`]: "I have seen everything of this room **before** this position."
 ///
 /// After a received message at offset `n`, that is offset `n + 1`. What was missed arrives as ordinary [`MESSAGE`]
-/// events with `replayed: true`, followed by live ones, with no hole and no repetition.
+/// events with `replayed: true`, followed by live ones, with no hole and no repetition. In the topology `relay` the
+/// position is ignored: this is a [`JOIN`], and what was missed is gone, but for [`HISTORY`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resume {
     /// Room to come back to.
@@ -146,8 +150,9 @@ pub struct Resume {
 /// Server event [`MESSAGE`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Where it stands in the log.
-    pub position: Position,
+    /// Where it stands in the log. Absent for live messages of the topology `relay`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
     /// The message itself.
     pub record: ChatRecord,
     /// True when it was delivered by catch-up (from Kafka), false when live.
@@ -214,11 +219,14 @@ mod tests {
 
     #[test]
     fn replies_have_the_documented_shape() {
-        let ok = Reply::Ok(Sent { id: "m".into(), position: Position { partition: 1, offset: 2 } });
+        let ok = Reply::Ok(Sent { id: "m".into(), position: Some(Position { partition: 1, offset: 2 }) });
         assert_eq!(
             serde_json::to_string(&ok).unwrap(),
             r#"{"ok":{"id":"m","position":{"partition":1,"offset":2}}}"#
         );
+        let taken = Reply::Ok(Sent { id: "m".into(), position: None });
+        assert_eq!(serde_json::to_string(&taken).unwrap(), r#"{"ok":{"id":"m"}}"#);
+        assert_eq!(serde_json::from_str::<Reply<Sent>>(r#"{"ok":{"id":"m"}}"#).unwrap(), taken);
         let error: Reply<Sent> =
             Reply::Error(Refusal { code: Code::NotMember, message: "join first".into() });
         assert_eq!(

@@ -10,10 +10,13 @@
 //! - a message without an ack may or may not be in the log. A client that sends it again with the same id gets one
 //!   message, not two: `(room, id)` is unique.
 //!
+//! This is the promise of the topology `durable-first`. [`topology`] says what the other one, `relay`, promises instead.
+//!
 //! # Layout
 //!
 //! - [`events`]: Socket.IO events, their payloads and their acks
 //! - [`position`]: where a message stands in the log, and which partition a room lives in
+//! - [`topology`]: the two ways of a message to the log, and what an ack means in each
 //! - [`record`]: the value of a Kafka record, and what makes one acceptable
 //! - [`bus`]: what nodes tell each other through Redis
 //! - [`lifecycle`]: the log events by which an outside observer follows a process
@@ -25,6 +28,8 @@ pub mod lifecycle;
 pub mod limits;
 pub mod position;
 pub mod record;
+pub mod topology;
 
 pub use position::Position;
 pub use record::ChatRecord;
+pub use topology::Topology;

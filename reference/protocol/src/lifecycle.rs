@@ -40,6 +40,10 @@ pub enum LifecycleEvent {
     WriterFailed,
     /// A record went to the dead-letter topic. Fields `partition`, `offset`, `reason`.
     WriterDeadLettered,
+    /// Topology `relay`: this node holds the lease, and appends to the log what it hears from now on.
+    RelayStarted,
+    /// Topology `relay`: this node no longer relays. Field `reason`.
+    RelayEnded,
 }
 
 /// The field that carries the event's name.

@@ -57,6 +57,8 @@ pub fn name(event: LifecycleEvent) -> &'static str {
         LifecycleEvent::WriterWrote => "writer_wrote",
         LifecycleEvent::WriterFailed => "writer_failed",
         LifecycleEvent::WriterDeadLettered => "writer_dead_lettered",
+        LifecycleEvent::RelayStarted => "relay_started",
+        LifecycleEvent::RelayEnded => "relay_ended",
     }
 }
 

@@ -149,6 +149,11 @@ fn handle(node: &Arc<Node>, message: &Message) -> bool {
                 node.bus.publish(BusFrame::Presence { room: change.room, user: change.user, online: true });
             }
         }
+        BusFrame::Said { record } => match &node.relay {
+            Some(relay) => relay.hear(node, record),
+            // Of a node that was told another topology: it is in no log, so it has no place here.
+            None => tracing::debug!("a message of the topology relay"),
+        },
     }
     false
 }

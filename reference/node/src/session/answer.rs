@@ -15,7 +15,7 @@ use socketioxide::{
 use crate::limits;
 
 /// Where the ack of one verb goes. It is given exactly once.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     socket: Arc<Socket>,
     ack: Option<i64>,
 }
@@ -27,17 +27,17 @@ impl std::fmt::Debug for Answer {
 }
 
 impl Answer {
-    pub(super) fn new(socket: Arc<Socket>, ack: Option<i64>) -> Self {
+    pub(crate) fn new(socket: Arc<Socket>, ack: Option<i64>) -> Self {
         Self { socket, ack }
     }
 
     /// Done.
-    pub(super) fn ok<T: Serialize + std::marker::Send + Sync + 'static>(self, value: T) {
+    pub(crate) fn ok<T: Serialize + std::marker::Send + Sync + 'static>(self, value: T) {
         self.give(Reply::Ok(value));
     }
 
     /// Not done.
-    pub(super) fn refuse(self, code: Code, message: &str) {
+    pub(crate) fn refuse(self, code: Code, message: &str) {
         self.give(Reply::<()>::Error(Refusal { code, message: message.to_owned() }));
     }
 

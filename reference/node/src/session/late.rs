@@ -32,7 +32,7 @@ impl LateProducer {
         node.meters.acked.increment(1);
         // Every one: where it will stand, if it ever does, is a guess.
         wronged(Bug::AckBeforeProduce, &record.id);
-        answer.ok(Sent { id: record.id.clone(), position: Position { partition, offset: guess } });
+        answer.ok(Sent { id: record.id.clone(), position: Some(Position { partition, offset: guess }) });
         if (self.sent.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(LATE_PRODUCE_FORGETS_EVERY) {
             return;
         }

@@ -1,5 +1,7 @@
 //! `send`: into the log, to this node's members, to the other nodes, and then the ack.
 //!
+//! That is `durable-first`; in the topology `relay` it goes another way from here ([`crate::relay`]).
+//!
 //! The session only puts the message into the producer's queue, so one client's messages stand in the log in the order
 //! it sent them; then a task of its own waits for Kafka, so that they are many at once.
 
@@ -36,6 +38,9 @@ impl Session {
         let record = ChatRecord { id, room, sender: self.user.to_string(), body, sent_at_ms: now_ms() };
         if let Err(unacceptable) = record.check() {
             return refuse(answer, Code::Invalid, &unacceptable.to_string());
+        }
+        if let Some(relay) = &node.relay {
+            return relay.send(node, record, answer, at);
         }
         let (partition, _) = node.hub.home(&record.room);
         if let Some(late) = &node.late {
@@ -85,7 +90,7 @@ async fn confirm(
             if let Some(answer) = answer {
                 node.meters.acked.increment(1);
                 node.meters.ack_seconds.record(at.elapsed().as_secs_f64());
-                answer.ok(Sent { id: record.id.clone(), position });
+                answer.ok(Sent { id: record.id.clone(), position: Some(position) });
             }
         }
         // A retry that Kafka recognised: it is in the log, and nobody knows where. The tail will find it.

@@ -45,6 +45,12 @@ impl Session {
 
     async fn join(&mut self, Join { room }: Join) -> Result<Joined, Refused> {
         self.may_enter(&room)?;
+        if self.node.relay.is_some() {
+            let (_, partition) = self.node.hub.home(&room);
+            partition.enter(&room, self.socket.clone(), self.user.clone(), self.node.hub.ticket());
+            self.entered(&room);
+            return Ok(Joined { room, position: None });
+        }
         self.wait_for_start().await?;
         let (_, partition) = self.node.hub.home(&room);
         let ticket = self.node.hub.ticket();
@@ -52,15 +58,18 @@ impl Session {
             .join(&room, self.socket.clone(), self.user.clone(), ticket)
             .ok_or_else(|| unavailable("the end of the log is not known yet"))?;
         self.entered(&room);
-        Ok(Joined { room, position })
+        Ok(Joined { room, position: Some(position) })
     }
 
     async fn resume(&mut self, Resume { room, position }: Resume, answer: Answer) {
+        if self.node.relay.is_some() {
+            // The topology `relay` knows no positions: what was missed is gone.
+            return reply(answer, self.join(Join { room }).await);
+        }
         if self.node.bugs.has(Bug::NoResume) {
             let joined = self.join(Join { room }).await;
-            if let Ok(joined) = &joined {
-                let (partition, from) = (position.partition, position.offset);
-                wronged_range(Bug::NoResume, partition, from, joined.position.offset);
+            if let Ok(Joined { position: Some(at), .. }) = &joined {
+                wronged_range(Bug::NoResume, position.partition, position.offset, at.offset);
             }
             return reply(answer, joined);
         }
@@ -72,7 +81,7 @@ impl Session {
         partition.resume(&room, self.socket.clone(), self.user.clone(), ticket);
         self.entered(&room);
         // The ack goes first, then what was missed.
-        answer.ok(Joined { room: room.clone(), position });
+        answer.ok(Joined { room: room.clone(), position: Some(position) });
         self.node.hub.catch_up(Straggler {
             socket: self.socket.clone(),
             room,
