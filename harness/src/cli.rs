@@ -1,6 +1,7 @@
 //! The command line: the door. Everything inside speaks typed errors; here they get their help and their exit code.
 
 mod all;
+mod contrast;
 mod door;
 mod shrink;
 mod up;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     environment::{self, External, ProviderChoice},
     exit::Exit,
-    plan::Plan,
+    plan::{Plan, Topology},
     progress::Progress,
     run::{
         self, Request,
@@ -52,6 +53,8 @@ enum Command {
         /// A message id, as in the report: m123.
         message: String,
     },
+    /// Run a scenario under both topologies, and show side by side what relay loses and durable-first does not.
+    Contrast(contrast::ContrastArgs),
     /// Minimise a violated run: the fewest faults, users and seconds that still fail, and how often.
     Shrink(shrink::ShrinkArgs),
     /// List the scenarios that come with squall.
@@ -84,6 +87,9 @@ struct RunArgs {
     /// Where everything random comes from; drawn and reported when left out.
     #[arg(long)]
     seed: Option<u64>,
+    /// durable-first or relay, whatever the scenario or plan says.
+    #[arg(long)]
+    topology: Option<Topology>,
     /// Run folders go below this.
     #[arg(long, default_value = "reports")]
     out: PathBuf,
@@ -194,6 +200,7 @@ async fn dispatch(command: Command, cancel: &CancellationToken) -> Result<Exit, 
             }
             Ok(Exit::Holds)
         }
+        Command::Contrast(args) => contrast::contrast(args, cancel).await,
         Command::Shrink(args) => shrink::shrink(args, cancel).await,
         Command::Up(args) => up::up(args, cancel).await,
         Command::Doctor { clean } => doctor(clean).await,
@@ -206,11 +213,14 @@ async fn run_command(args: RunArgs, cancel: &CancellationToken) -> Result<Exit, 
     if args.all {
         return all::run_all(&args, &progress, cancel).await;
     }
-    let plan = match (&args.plan, &args.scenario) {
+    let mut plan = match (&args.plan, &args.scenario) {
         (Some(file), _) => folder::read_plan(file)?,
         (None, Some(name)) => plan_of(&args, &library::find(name)?)?,
         (None, None) => return Err(Refused::MissingFlag("a scenario")),
     };
+    if let Some(topology) = args.topology {
+        plan.cluster.topology = topology;
+    }
     let finished = run::run(&request(&args, plan)?, &progress, cancel).await;
     progress.finish();
     let finished = finished?;
@@ -222,6 +232,7 @@ fn plan_of(args: &RunArgs, found: &library::Found) -> Result<Plan, Refused> {
     let seed = args.seed.unwrap_or_else(door::fresh_seed);
     let choices = Choices {
         seed,
+        topology: args.topology,
         node_bug: args.node_bug.clone(),
         writer_bug: args.writer_bug.clone(),
         // Unique even where two runs share a database.

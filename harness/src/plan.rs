@@ -7,6 +7,7 @@ pub mod fault;
 use serde::{Deserialize, Serialize};
 
 pub use arrivals::{Arrival, Arrivals};
+pub use chat_protocol::Topology;
 pub use fault::{FaultKind, LinkName, PlannedFault, ProcessName, Service, Toxic};
 
 /// Version of `plan.json`. A reader refuses what it does not know.
@@ -40,6 +41,9 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterPlan {
+    /// How a message gets to Kafka, and what an ack means.
+    #[serde(default)]
+    pub topology: Topology,
     /// Chat nodes, named `node-1` ….
     pub nodes: u16,
     /// Writers, named `writer-1` ….

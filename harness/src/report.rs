@@ -2,6 +2,7 @@
 //! which people and tools read it. [`Report::of`] is pure; only [`store`] and [`facts`] touch the machine.
 
 pub mod chart;
+pub mod contrast;
 pub mod facts;
 pub mod figures;
 pub mod html;
@@ -27,7 +28,7 @@ use crate::{
         writers::{WriterLife, WriterPause},
     },
     history::History,
-    plan::{Arrivals, Plan, ProcessName},
+    plan::{Arrivals, Plan, ProcessName, Topology},
 };
 
 /// Version of `result.json`. A reader refuses what it does not know.
@@ -161,8 +162,12 @@ fn setting(plan: &Plan) -> String {
         .into_iter()
         .filter_map(|(tier, bug)| Some(format!(", planted {tier} bug {}", bug.as_ref()?)))
         .collect();
+    let topology = match cluster.topology {
+        Topology::DurableFirst => String::new(),
+        other => format!("topology {other}, "),
+    };
     format!(
-        "{}, {}, {}; {} in {}, {:.0} messages/s for {} s{bugs}",
+        "{topology}{}, {}, {}; {} in {}, {:.0} messages/s for {} s{bugs}",
         counted(cluster.nodes, "node"),
         counted(cluster.writers, "writer"),
         counted(cluster.partitions, "partition"),

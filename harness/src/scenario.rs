@@ -9,7 +9,7 @@ pub mod storm;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::plan::{ArrivalShape, ClusterPlan, Expect, LoadPlan, PLAN_FORMAT, Plan};
+use crate::plan::{ArrivalShape, ClusterPlan, Expect, LoadPlan, PLAN_FORMAT, Plan, Topology};
 
 pub use error::ScenarioError;
 use error::Source;
@@ -45,6 +45,7 @@ pub struct Scenario {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Cluster {
+    topology: Topology,
     nodes: Spanned<u16>,
     writers: Spanned<u16>,
     partitions: Spanned<i32>,
@@ -55,6 +56,7 @@ struct Cluster {
 impl Default for Cluster {
     fn default() -> Self {
         Self {
+            topology: Topology::default(),
             nodes: Spanned::new(0..0, 3),
             writers: Spanned::new(0..0, 2),
             partitions: Spanned::new(0..0, 12),
@@ -107,6 +109,8 @@ fn default_settle_s() -> Spanned<f64> {
 pub struct Choices {
     /// The seed; drawn by the caller when nobody chose one.
     pub seed: u64,
+    /// The topology, whatever the scenario says.
+    pub topology: Option<Topology>,
     /// A defect for the nodes.
     pub node_bug: Option<String>,
     /// A defect for the writers.
@@ -222,6 +226,7 @@ impl Scenario {
             title: self.title.into_inner(),
             seed: choices.seed,
             cluster: ClusterPlan {
+                topology: choices.topology.unwrap_or(self.cluster.topology),
                 nodes,
                 writers,
                 partitions,
@@ -291,6 +296,24 @@ for_s = 5
         assert_eq!(plan.faults[0].at_ms, 5_000);
         let text = serde_json::to_string(&plan).unwrap();
         assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+    }
+
+    #[test]
+    fn a_topology_is_the_scenarios_unless_somebody_chooses_another() {
+        let text = GOOD.replace("[load]", "[cluster]\ntopology = \"relay\"\n[load]");
+        let planned = |text: &str, choices: &Choices| {
+            Scenario::plan("t", "t.toml", text, choices).unwrap().cluster.topology
+        };
+        let chosen = Choices { topology: Some(Topology::DurableFirst), ..Choices::default() };
+        assert_eq!(planned(GOOD, &Choices::default()), Topology::DurableFirst);
+        assert_eq!(planned(&text, &Choices::default()), Topology::Relay);
+        assert_eq!(planned(&text, &chosen), Topology::DurableFirst);
+        assert!(refused(&text.replace("\"relay\"", "\"realy\"")).contains("did you mean `relay`?"));
+        // A plan of before there were two.
+        let mut plan =
+            serde_json::to_value(Scenario::plan("t", "t.toml", GOOD, &Choices::default()).unwrap()).unwrap();
+        plan["cluster"].as_object_mut().unwrap().remove("topology").unwrap();
+        assert_eq!(serde_json::from_value::<Plan>(plan).unwrap().cluster.topology, Topology::DurableFirst);
     }
 
     #[test]

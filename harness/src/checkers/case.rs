@@ -3,7 +3,7 @@
 
 use crate::{
     checkers::{
-        debts::Debts,
+        debts::{Debts, Said},
         recovery::{self, Recovered},
         windows::{self, Window},
     },
@@ -54,6 +54,22 @@ impl<'a> Case<'a> {
     /// A message's place in the schedule.
     pub fn arrival(&self, message: u32) -> Option<&Arrival> {
         self.arrivals.list.get(message as usize)
+    }
+
+    /// What an acked or logged message is held against debts by: the position in its ack, or else where Kafka holds it;
+    /// the times, in a cluster that knows no positions.
+    pub fn said(&self, message: u32) -> Option<Said> {
+        let life = self.history.life(message);
+        let mut records = self.history.in_kafka(message);
+        if self.plan.cluster.topology.gives_positions() {
+            let logged = || records.next().map(|entry| (entry.partition, entry.offset));
+            let (partition, offset) = life.acked_at().or_else(logged)?;
+            return Some(Said::At { partition, offset });
+        }
+        if !life.is_acked() && records.len() == 0 {
+            return None;
+        }
+        Some(Said::Between { sent_us: life.sent_us()?, acked_us: life.acked_us().unwrap_or(u64::MAX) })
     }
 
     /// When a message was meant to be sent, on the run's clock.

@@ -5,13 +5,19 @@
 //! - when the user leaves, or goes and does not come back, or comes back and joins afresh. What was in flight just then
 //!   cannot be told from what was never sent, so such a debt is only held to what order already proves: every message
 //!   below the highest offset the user did receive.
+//!
+//! Where nobody knows offsets (topology `relay`), [`timed`] works with times instead.
+
+pub mod timed;
 
 use std::collections::BTreeMap;
+
+use timed::TimedDebt;
 
 use crate::{
     history::{
         History, Phase,
-        index::{UserDid, UserStep},
+        index::{NOWHERE, UserDid, UserStep},
     },
     plan::Arrivals,
 };
@@ -75,11 +81,32 @@ impl Debt {
     }
 }
 
+/// What a message is held against debts by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// Where it stands.
+    At {
+        /// Partition.
+        partition: i32,
+        /// Offset.
+        offset: i64,
+    },
+    /// When it was said, where no position is known.
+    Between {
+        /// When it was handed to the sender's socket.
+        sent_us: u64,
+        /// When its sender had the ack; never for a message without one.
+        acked_us: u64,
+    },
+}
+
 /// All debts of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Debts {
     /// By room; within a room, the debts of one user lie side by side.
     rooms: BTreeMap<u32, Vec<Debt>>,
+    /// The same for debts by time.
+    timed: BTreeMap<u32, Vec<TimedDebt>>,
     /// Users and rooms that were joined afresh after an earlier session.
     pub fresh_joins: u64,
     /// Users and rooms whose session ended for good before the ledgers came to rest.
@@ -106,12 +133,35 @@ impl Debts {
         debts
     }
 
-    /// What the members of a room are owed.
+    /// What the members of a room are owed, by position.
     pub fn of_room(&self, room: u32) -> &[Debt] {
         self.rooms.get(&room).map_or(&[], Vec::as_slice)
     }
 
+    /// Asks every member of a room, once each, whether a message is owed to them.
+    pub fn each(&self, room: u32, said: Said, mut take: impl FnMut(u32, Owing)) {
+        match said {
+            Said::At { partition, offset } => {
+                for debts in self.of_room(room).chunk_by(|a, b| a.user == b.user) {
+                    let owing = debts.iter().map(|debt| debt.at(partition, offset)).max();
+                    take(debts[0].user, owing.unwrap_or(Owing::Nothing));
+                }
+            }
+            Said::Between { sent_us, acked_us } => {
+                let debts = self.timed.get(&room).map_or(&[][..], Vec::as_slice);
+                for debts in debts.chunk_by(|a, b| a.user == b.user) {
+                    let owing = debts.iter().map(|debt| debt.at(sent_us, acked_us)).max();
+                    take(debts[0].user, owing.unwrap_or(Owing::Nothing));
+                }
+            }
+        }
+    }
+
     fn add_user(&mut self, user: u32, history: &History, arrivals: &Arrivals, at_rest_us: u64) {
+        for (room, debt) in timed::of_user(user, history, arrivals, at_rest_us) {
+            self.gone += u64::from(matches!(debt.end, timed::TimedEnd::Gone(_)));
+            self.timed.entry(room).or_default().push(debt);
+        }
         let mut running: BTreeMap<u32, Running> = BTreeMap::new();
         // Ended debts with the time they ended at.
         let mut ended: Vec<(u32, u64, Debt)> = Vec::new();
@@ -122,7 +172,7 @@ impl Debts {
                         room.away_since_us.get_or_insert(*at_us);
                     }
                 }
-                UserDid::Joined { room, partition, offset, resumed } => {
+                UserDid::Joined { room, partition, offset, resumed } if (partition, offset) != NOWHERE => {
                     let fresh = Debt { user, partition, from: offset, through: i64::MAX, end: End::Stands };
                     match running.get_mut(&room) {
                         Some(before) if resumed || before.away_since_us.is_none() => {

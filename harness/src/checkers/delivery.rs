@@ -5,6 +5,8 @@
 //!   join, until they leave. A member who was away and resumed is owed what was said meanwhile. One who never came back
 //!   is owed only what lies below their last receipt; what came after is *gone*, and if that is more than one delivery
 //!   in a hundred the claim is `unknown`: too few were watching.
+//!   Where nobody knows positions (topology `relay`) times decide: owed is what was sent after the member had entered
+//!   and before they left, whatever became of their sessions meanwhile.
 //! - *Lost*: owed, and not received by the time the ledgers came to rest.
 //! - *Recovered*: received by catch-up (`replayed`).
 //! - *Unexpected*: received, although its sender was told that it is nowhere (refused, or it never left); or received
@@ -136,7 +138,7 @@ fn judge_message(
 ) {
     let history = case.history;
     let life = history.life(message);
-    let position = life.acked_at();
+    let (position, acked) = (life.acked_at(), life.is_acked());
     for receipt in history.receipts_of(message) {
         if !seen.add(receipt) {
             tally.duplicated += 1;
@@ -144,40 +146,39 @@ fn judge_message(
         }
         tally.recovered += u64::from(receipt.replayed);
         let nowhere = matches!(life.fate(), Fate::Refused(_) | Fate::NotSent);
-        let here = (receipt.partition, receipt.offset);
-        let misplaced = position.is_some_and(|acked| acked != here)
-            && !history.in_kafka(message).any(|entry| (entry.partition, entry.offset) == here);
+        let misplaced = receipt.place().is_some_and(|here| {
+            position.is_some_and(|acked| acked != here)
+                && !history.in_kafka(message).any(|entry| (entry.partition, entry.offset) == here)
+        });
         if nowhere || misplaced {
             tally.unexpected += 1;
             finding.violated_by(message, || {
                 let user = case.plan.user_name(receipt.user);
-                format!("{user} received it at {}/{}: {}", here.0, here.1, story::line(case, message))
+                let place = receipt.place().map(|(partition, offset)| format!(" at {partition}/{offset}"));
+                format!("{user} received it{}: {}", place.unwrap_or_default(), story::line(case, message))
             });
         }
     }
 
     let Some(room) = case.arrival(message).map(|arrival| arrival.room) else { return };
-    let logged = history.in_kafka(message).next().map(|entry| (entry.partition, entry.offset));
-    let Some((partition, offset)) = position.or(logged) else { return };
-    tally.acked += u64::from(position.is_some());
+    let Some(said) = case.said(message) else { return };
+    tally.acked += u64::from(acked);
     let mut lost = 0;
-    for debts in case.debts.of_room(room).chunk_by(|a, b| a.user == b.user) {
-        let user = debts[0].user;
-        let owing = debts.iter().map(|debt| debt.at(partition, offset)).max().unwrap_or(Owing::Nothing);
+    case.debts.each(room, said, |user, owing| {
         let received = seen.by(user, message);
-        match (owing, position) {
-            (Owing::Owed, Some(_)) => {
+        match owing {
+            Owing::Owed if acked => {
                 tally.owed += 1;
                 if !received {
                     lost += 1;
                 }
             }
-            (Owing::Owed, None) if !received => tally.unpromised += 1,
-            (Owing::Gone, Some(_)) if !received => tally.gone += 1,
-            (Owing::FreshJoin, Some(_)) if !received => tally.fresh_join += 1,
+            Owing::Owed if !received => tally.unpromised += 1,
+            Owing::Gone if acked && !received => tally.gone += 1,
+            Owing::FreshJoin if acked && !received => tally.fresh_join += 1,
             _ => {}
         }
-    }
+    });
     if lost > 0 {
         tally.lost += lost;
         tally.messages_lost += 1;

@@ -8,6 +8,8 @@
 //! - A *refused* message was promised to be nowhere.
 //! - A row says where its record stood. That must be where Kafka holds a record of the message; it may differ from the
 //!   position in the ack only when Kafka holds the message twice (which [`super::exactly_once`] judges).
+//! - Where acks carry no position (topology `relay`), an acked message must be in Kafka, wherever that is: the promise is
+//!   held to be the same, so that what that topology loses shows.
 //!
 //! **Evidence**: acks as recorded by the load; the final reads of all three ledgers, made past every proxy after the
 //! cluster came to rest. A ledger that was not read to its end makes absences `unknown`; what *is* there still counts.
@@ -99,7 +101,7 @@ struct Tally {
 fn judge_message(case: &Case<'_>, message: u32, unread: &Unread, tally: &mut Tally, finding: &mut Finding) {
     let history = case.history;
     let life = history.life(message);
-    let acked = life.acked_at();
+    let (acked, place) = (life.is_acked(), life.acked_at());
     let in_kafka = history.in_kafka(message).len();
     let rows = history.in_postgres(message).len();
     let dead = history.in_dead_letters(message).next();
@@ -111,15 +113,14 @@ fn judge_message(case: &Case<'_>, message: u32, unread: &Unread, tally: &mut Tal
         }
     };
 
-    if let Some((partition, offset)) = acked {
+    if acked {
         tally.acked += 1;
         if in_kafka == 0 {
             tally.not_in_kafka += 1;
             say("acked, and not in Kafka", Some(unread.kafka));
-        } else if !history
-            .in_kafka(message)
-            .any(|entry| (entry.partition, entry.offset) == (partition, offset))
-        {
+        } else if place.is_some_and(|place| {
+            !history.in_kafka(message).any(|entry| (entry.partition, entry.offset) == place)
+        }) {
             tally.misplaced += 1;
             say("not in Kafka where its ack says", Some(unread.kafka));
         }
@@ -133,8 +134,8 @@ fn judge_message(case: &Case<'_>, message: u32, unread: &Unread, tally: &mut Tal
         say("refused or never sent, and yet written", None);
     }
     // What is in Kafka must be a row, whatever the sender was told; an acked one must be a row in any case.
-    if rows == 0 && dead.is_none() && (acked.is_some() || in_kafka > 0) {
-        if acked.is_some() {
+    if rows == 0 && dead.is_none() && (acked || in_kafka > 0) {
+        if acked {
             tally.no_row += 1;
         } else {
             tally.open_no_row += 1;
@@ -147,11 +148,11 @@ fn judge_message(case: &Case<'_>, message: u32, unread: &Unread, tally: &mut Tal
     }
     for row in history.in_postgres(message) {
         let stood = history.in_kafka(message).any(|e| (e.partition, e.offset) == (row.partition, row.offset));
-        let as_acked = acked == Some((row.partition, row.offset));
-        if in_kafka > 0 && !stood || in_kafka == 1 && acked.is_some() && !as_acked {
+        let elsewhere = place.is_some_and(|place| place != (row.partition, row.offset));
+        if in_kafka > 0 && !stood || in_kafka == 1 && elsewhere {
             tally.misplaced += 1;
             say("its row names a place where Kafka does not hold it", Some(unread.kafka));
-        } else if in_kafka == 0 && acked.is_none() {
+        } else if in_kafka == 0 && !acked {
             tally.misplaced += 1;
             say("a row of a message that Kafka does not hold", Some(unread.kafka));
         }

@@ -5,7 +5,7 @@ use crate::{
     history::{Event, FaultStep, History, Ledger, Lifecycle, Phase, What},
     plan::{
         Arrival, ArrivalShape, Arrivals, ClusterPlan, Expect, FaultKind, LoadPlan, PLAN_FORMAT, Plan,
-        PlannedFault, Service,
+        PlannedFault, Service, Topology,
     },
 };
 
@@ -96,6 +96,17 @@ impl Run {
         }
         events.sort_by_key(|event| event.at_us);
         Self { plan, arrivals, events }
+    }
+
+    /// The same run of a cluster that knows no positions: everything but the ledgers goes without.
+    pub(crate) fn relayed(mut self) -> Self {
+        self.plan.cluster.topology = Topology::Relay;
+        self.mapped(|what| match what {
+            What::Joined { user, room, .. } => What::JoinedUnplaced { user, room },
+            What::Acked { message, .. } => What::AckedUnplaced { message },
+            What::Received { user, message, .. } => What::ReceivedUnplaced { user, message },
+            other => other,
+        })
     }
 
     /// A record of the topic.
@@ -235,6 +246,7 @@ fn plan(messages: u32) -> Plan {
         title: "a run in which all is well".into(),
         seed: 1,
         cluster: ClusterPlan {
+            topology: Topology::DurableFirst,
             nodes: 2,
             writers: 1,
             partitions: 1,

@@ -51,6 +51,23 @@ const SPOILERS: &[Spoiler] = &[
     ("never resume", "pause", Verdict::Violated, |run, _, _| {
         run.without(|w| matches!(w, What::Lifecycle { event: Lifecycle::WriterResumed { .. }, .. }))
     }),
+    ("relay, drop a record and its row", "durability", Verdict::Violated, |run, m, _| {
+        run.relayed().without(|w| match w {
+            What::InKafka { message, .. } | What::InPostgres { message, .. } => *message == m,
+            _ => false,
+        })
+    }),
+    ("relay, drop a receipt", "delivery", Verdict::Violated, |run, m, u| {
+        let receipt =
+            |w: &What| matches!(w, What::ReceivedUnplaced { message, user } if (*message, *user) == (m, u));
+        run.relayed().without(receipt)
+    }),
+    ("relay, double a receipt", "exactly-once", Verdict::Violated, |run, m, user| {
+        run.relayed().with(What::ReceivedUnplaced { user, message: m })
+    }),
+    ("relay, double a record", "exactly-once", Verdict::Violated, |run, m, _| {
+        run.relayed().with(Run::record(m, 1_000_000))
+    }),
     ("die", "survival", Verdict::Violated, |run, _, _| {
         run.with(What::Exited { process: "node-2".into(), status: "exit status: 101".into(), asked: false })
     }),
@@ -82,9 +99,11 @@ proptest! {
     #[test]
     fn a_clean_run_holds_whatever_its_size(messages in 120_u32..300, every in 20_u32..60) {
         let run = with_open_messages(Run::clean(messages).with_postgres_outage(4_000, 6_000), every);
-        let judgement = check(&run.plan, &run.arrivals, &run.history());
-        prop_assert_eq!(judgement.verdict, Verdict::Holds, "{:#?}", judgement);
-        prop_assert!(judgement.gaps.is_empty(), "{:#?}", judgement.gaps);
+        for run in [run.clone(), run.relayed()] {
+            let judgement = check(&run.plan, &run.arrivals, &run.history());
+            prop_assert_eq!(judgement.verdict, Verdict::Holds, "{:#?}", judgement);
+            prop_assert!(judgement.gaps.is_empty(), "{:#?}", judgement.gaps);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! - *By sender*: within one user, room and sender, the numbers of the acked messages rise. The load sends a user's
 //!   messages one session at a time, in the order of the schedule; a message without an ack may have overtaken others
 //!   in a session that was given up, so it is left out.
+//! - In a cluster that knows no positions (topology `relay`) receipts carry no offset: only order by sender is judged.
 //! - Repeated deliveries are [`super::exactly_once`]'s; only first receipts are looked at.
 //! - *Inversions across rooms* of one partition are counted, not judged: nobody promised a total order.
 //!
@@ -43,19 +44,21 @@ impl Checker for Order {
             for receipt in case.history.received_by(user) {
                 let Some(arrival) = case.arrival(receipt.message) else { continue };
                 looked_at += 1;
-                let last = rooms.entry(arrival.room).or_insert((-1, u32::MAX));
-                if receipt.offset <= last.0 {
-                    if is_repeated(case, receipt) {
-                        continue;
+                if let Some((partition, offset)) = receipt.place() {
+                    let last = rooms.entry(arrival.room).or_insert((-1, u32::MAX));
+                    if offset <= last.0 {
+                        if is_repeated(case, receipt) {
+                            continue;
+                        }
+                        by_offset += 1;
+                        let before = last.1;
+                        finding.violated_by(receipt.message, || inverted(case, receipt, before, "by offset"));
+                    } else {
+                        *last = (offset, receipt.message);
+                        let highest = partitions.entry(partition).or_insert(-1);
+                        across += u64::from(offset < *highest);
+                        *highest = (*highest).max(offset);
                     }
-                    by_offset += 1;
-                    let before = last.1;
-                    finding.violated_by(receipt.message, || inverted(case, receipt, before, "by offset"));
-                } else {
-                    *last = (receipt.offset, receipt.message);
-                    let highest = partitions.entry(receipt.partition).or_insert(-1);
-                    across += u64::from(receipt.offset < *highest);
-                    *highest = (*highest).max(receipt.offset);
                 }
                 if case.history.life(receipt.message).fate() != Fate::Acked {
                     continue;
@@ -98,12 +101,12 @@ fn is_repeated(case: &Case<'_>, receipt: &Receipt) -> bool {
 }
 
 fn inverted(case: &Case<'_>, receipt: &Receipt, before: u32, how: &str) -> String {
+    let place = receipt.place().map(|(partition, offset)| format!(" ({partition}/{offset})"));
     format!(
-        "{how}: {} received {} ({}/{}) at {} after {}",
+        "{how}: {} received {}{} at {} after {}",
         case.plan.user_name(receipt.user),
         case.name(receipt.message),
-        receipt.partition,
-        receipt.offset,
+        place.unwrap_or_default(),
         case.at(receipt.at_us),
         case.name(before),
     )

@@ -323,7 +323,9 @@ fn first_work(case: &Case<'_>, writer: &WriterLife<'_>, outage: &Outage) -> Opti
     (0..case.history.messages())
         .filter_map(|message| {
             let life = case.history.life(message);
-            let (at_us, (partition, _)) = (life.acked_us()?, life.acked_at()?);
+            let logged =
+                || case.history.in_kafka(message).next().map(|entry| (entry.partition, entry.offset));
+            let (at_us, (partition, _)) = (life.acked_us()?, life.acked_at().or_else(logged)?);
             ((outage.from_us..outage.heal_asked_us).contains(&at_us) && mine(partition)).then_some(at_us)
         })
         .min()

@@ -16,6 +16,8 @@ const NAMED_MAX: usize = 20;
 pub enum Tier {
     /// The chat node that gave the promise.
     Node,
+    /// From Redis to Kafka (topology `relay`): nobody who relays heard it, or got it into the log.
+    Relay,
     /// Kafka, or whoever reads it past the proxies.
     Log,
     /// The writer between Kafka and PostgreSQL.
@@ -31,6 +33,7 @@ impl Tier {
     pub fn name(self) -> &'static str {
         match self {
             Self::Node => "node",
+            Self::Relay => "relay to Kafka",
             Self::Log => "log",
             Self::Writer => "writer",
             Self::Live => "live delivery",
@@ -69,33 +72,51 @@ pub fn gaps(case: &Case<'_>) -> Vec<Gap> {
         }
     };
     let history = case.history;
+    let relayed = !case.plan.cluster.topology.gives_positions();
     for message in 0..history.messages() {
-        let acked = history.life(message).acked_at().is_some();
+        let acked = history.life(message).is_acked();
+        let heard = history.receipts_of(message).next().is_some();
         let (in_kafka, rows) = (history.in_kafka(message).len(), history.in_postgres(message).len());
         let dead = history.in_dead_letters(message).len() > 0;
         match (acked, in_kafka > 0, rows > 0) {
+            (true, false, false) if relayed && heard => {
+                add(Tier::Relay, "acked by Redis and delivered, never written to Kafka", message);
+            }
+            (true, false, false) if relayed => {
+                add(Tier::Relay, "acked by Redis, heard by nobody", message);
+            }
             (true, false, false) => add(Tier::Node, "acked, in neither Kafka nor PostgreSQL", message),
             (_, false, true) => add(Tier::Log, "in PostgreSQL, no longer in Kafka", message),
             (_, true, false) if dead => add(Tier::Writer, "in Kafka, given up as a dead letter", message),
             (true, true, false) => add(Tier::Writer, "acked and in Kafka, never written", message),
             (false, true, false) => add(Tier::Writer, "in Kafka without an ack, never written", message),
-            (false, false, false) if history.receipts_of(message).next().is_some() => {
-                add(Tier::Node, "delivered without being acked or logged", message);
+            (false, false, false) if heard => {
+                add(
+                    if relayed { Tier::Relay } else { Tier::Node },
+                    "delivered without being acked or logged",
+                    message,
+                );
             }
             _ => {}
         }
         if in_kafka > 1 {
-            add(Tier::Node, "several records of one message", message);
+            add(if relayed { Tier::Relay } else { Tier::Node }, "several records of one message", message);
         }
         if rows > 1 {
             add(Tier::Writer, "several rows of one message", message);
         }
-        if acked && in_kafka > 0 {
+        // In `durable-first` what is not in Kafka is the node's fault alone; in `relay` delivery does not rest on Kafka.
+        if acked && (in_kafka > 0 || relayed) {
             for (_, was_there) in story::missing(case, message) {
-                if was_there {
-                    add(Tier::Live, "in Kafka, not delivered to a member in a session", message);
-                } else {
-                    add(Tier::CatchUp, "in Kafka, not delivered to a member who came back", message);
+                match (was_there, relayed) {
+                    (true, false) => {
+                        add(Tier::Live, "in Kafka, not delivered to a member in a session", message)
+                    }
+                    (false, false) => {
+                        add(Tier::CatchUp, "in Kafka, not delivered to a member who came back", message);
+                    }
+                    (true, true) => add(Tier::Live, "acked, not delivered to a member in a session", message),
+                    (false, true) => add(Tier::CatchUp, "acked, missed by a member while away", message),
                 }
             }
         }
@@ -114,12 +135,16 @@ mod tests {
         let kafka = |m: &What| matches!(m, What::InKafka { message: 3, .. });
         let row = |m: &What| matches!(m, What::InPostgres { message: 3, .. });
         let receipt = |m: &What| matches!(m, What::Received { user: 1, message: 3, .. });
+        let unplaced = |m: &What| matches!(m, What::ReceivedUnplaced { user: 1, message: 3 });
         for (run, expected) in [
             (Run::clean(6), None),
             (Run::clean(6).without(kafka).without(row), Some(Tier::Node)),
             (Run::clean(6).without(kafka), Some(Tier::Log)),
             (Run::clean(6).without(row), Some(Tier::Writer)),
             (Run::clean(6).without(receipt), Some(Tier::Live)),
+            (Run::clean(6).relayed(), None),
+            (Run::clean(6).relayed().without(kafka).without(row), Some(Tier::Relay)),
+            (Run::clean(6).relayed().without(unplaced), Some(Tier::Live)),
         ] {
             let history = run.history();
             let gaps = gaps(&run.case(&history));

@@ -33,17 +33,18 @@ pub struct Story {
 /// Members who should have a message and do not: who, and whether they were in a session when it was acked.
 pub fn missing(case: &Case<'_>, message: u32) -> Vec<(u32, bool)> {
     let history = case.history;
-    let life = history.life(message);
-    let (Some((partition, offset)), Some(arrival)) = (life.acked_at(), case.arrival(message)) else {
+    let (Some(acked_us), Some(said), Some(arrival)) =
+        (history.life(message).acked_us(), case.said(message), case.arrival(message))
+    else {
         return Vec::new();
     };
-    let debts = case.debts.of_room(arrival.room);
-    let owed = debts.chunk_by(|a, b| a.user == b.user).filter(|debts| {
-        debts.iter().any(|debt| debt.at(partition, offset) == Owing::Owed)
-            && !history.receipts_of(message).any(|receipt| receipt.user == debts[0].user)
+    let mut missing = Vec::new();
+    case.debts.each(arrival.room, said, |user, owing| {
+        if owing == Owing::Owed && !history.receipts_of(message).any(|receipt| receipt.user == user) {
+            missing.push((user, in_session(case, user, acked_us)));
+        }
     });
-    let acked_us = life.acked_us().unwrap_or(0);
-    owed.map(|debts| (debts[0].user, in_session(case, debts[0].user, acked_us))).collect()
+    missing
 }
 
 /// True when the user had a session at that time.
@@ -130,7 +131,10 @@ pub fn story(case: &Case<'_>, message: u32) -> Story {
         let user = case.plan.user_name(receipt.user);
         lines.push((
             receipt.at_us,
-            format!("{user} received it {how} as {}/{}", receipt.partition, receipt.offset),
+            match receipt.place() {
+                Some((partition, offset)) => format!("{user} received it {how} as {partition}/{offset}"),
+                None => format!("{user} received it {how}"),
+            },
         ));
     }
     // Faults from just before it was due until its last trace.

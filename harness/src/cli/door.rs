@@ -32,6 +32,12 @@ pub(super) enum Refused {
     BadOption(String),
     #[error("`{0}` is no message id; they look like m123")]
     BadMessage(String),
+    #[error("cannot write {path}")]
+    Write {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
     #[error("cannot listen for signals")]
@@ -51,7 +57,7 @@ impl Refused {
             },
             Self::Run(RunError::Interrupted) => Exit::Interrupted,
             Self::Run(RunError::Unsupported { .. }) => Exit::Usage,
-            Self::Run(_) | Self::Environment(_) => Exit::Environment,
+            Self::Run(_) | Self::Environment(_) | Self::Write { .. } => Exit::Environment,
             Self::Judge(_) => Exit::Unknown,
             Self::Runtime(_) | Self::Signals(_) => Exit::Bug,
         }

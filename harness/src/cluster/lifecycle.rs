@@ -49,6 +49,8 @@ pub(super) fn parse(line: &str) -> Option<Lifecycle> {
             offset: line.get("offset").and_then(Value::as_i64).unwrap_or(-1),
             reason: text("reason"),
         },
+        LifecycleEvent::RelayStarted => Lifecycle::RelayStarted,
+        LifecycleEvent::RelayEnded => Lifecycle::RelayEnded { reason: text("reason") },
     })
 }
 

@@ -59,6 +59,7 @@ impl Launch {
                 args.push(format!("--redis-url={}", endpoints.redis_url));
                 args.push(format!("--redis-channel={}", spec.names.channel));
                 args.push(format!("--partitions={}", plan.partitions));
+                args.push(format!("--topology={}", plan.topology));
                 (&plan.node_flags, &plan.node_bug)
             }
             ProcessName::Writer(_) => {

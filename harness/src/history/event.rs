@@ -85,6 +85,14 @@ pub enum What {
     Generator { lateness_max_us: u64, sent: u32, cpu_ms: u64, rss_kib: u64 },
     /// Something a reader should know.
     Note { text: String },
+
+    // -- users of the topology `relay`, in which nobody knows a position (recorded by the load) --------------------------
+    /// A room was entered: every message of it that is sent from now on is owed to the user, until the user leaves.
+    JoinedUnplaced { user: u32, room: u32 },
+    /// The promise was given, without a position.
+    AckedUnplaced { message: u32 },
+    /// A message reached a member's socket, without a position.
+    ReceivedUnplaced { user: u32, message: u32 },
 }
 
 /// Phases of a run, in order.
@@ -173,6 +181,10 @@ pub enum Lifecycle {
     Draining,
     /// Graceful shutdown ended.
     Stopped,
+    /// A node relays from Redis to Kafka from now on (topology `relay`).
+    RelayStarted,
+    /// It does not any more.
+    RelayEnded { reason: String },
 }
 
 /// The ledgers that are reconciled. The third, what clients were told and saw, is the rest of the history.

@@ -6,8 +6,8 @@ use crate::{
         file::Cut,
         groups::Groups,
         index::{
-            Entry, Fate, GeneratorSecond, History, LedgerState, Life, ProcessDid, ProcessStep, Receipt,
-            Sample, UserDid, UserStep,
+            Entry, Fate, GeneratorSecond, History, LedgerState, Life, NOWHERE, ProcessDid, ProcessStep,
+            Receipt, Sample, UserDid, UserStep,
         },
     },
     plan::Plan,
@@ -43,11 +43,19 @@ impl Fold {
             What::Sent { .. }
             | What::NotSent { .. }
             | What::Acked { .. }
+            | What::AckedUnplaced { .. }
             | What::Refused { .. }
             | What::Indeterminate { .. } => self.push_fate(at_us, &event.what),
             What::Received { user, message, partition, offset, replayed } => {
                 if self.knows_message(message) && self.knows_user(user) {
                     let receipt = Receipt { at_us, offset, message, user, partition, replayed };
+                    self.history.receipts.push(receipt);
+                }
+            }
+            What::ReceivedUnplaced { user, message } => {
+                if self.knows_message(message) && self.knows_user(user) {
+                    let (partition, offset) = NOWHERE;
+                    let receipt = Receipt { at_us, offset, message, user, partition, replayed: false };
                     self.history.receipts.push(receipt);
                 }
             }
@@ -57,6 +65,10 @@ impl Fold {
             }
             What::Joined { user, room, partition, offset, resumed } => {
                 self.push_user(at_us, user, UserDid::Joined { room, partition, offset, resumed });
+            }
+            What::JoinedUnplaced { user, room } => {
+                let (partition, offset) = NOWHERE;
+                self.push_user(at_us, user, UserDid::Joined { room, partition, offset, resumed: false });
             }
             What::JoinFailed { user, room, why } => {
                 self.push_user(at_us, user, UserDid::JoinFailed { room, why })
@@ -125,7 +137,7 @@ impl Fold {
         let (message, fate) = match *what {
             What::Sent { message } => (message, Fate::Unanswered),
             What::NotSent { message } => (message, Fate::NotSent),
-            What::Acked { message, .. } => (message, Fate::Acked),
+            What::Acked { message, .. } | What::AckedUnplaced { message } => (message, Fate::Acked),
             What::Refused { message, code } => (message, Fate::Refused(code)),
             What::Indeterminate { message, why } => (message, Fate::Indeterminate(why)),
             _ => return,

@@ -17,6 +17,8 @@ use crate::{
 
 /// A time that never came; keeps a column entry at eight bytes where an `Option` needs sixteen.
 pub(crate) const NEVER: u64 = u64::MAX;
+/// Partition and offset of what was said without a position (topology `relay`); keeps an entry as small as one with.
+pub(crate) const NOWHERE: (i32, i64) = (-1, -1);
 
 /// What became of a message, as far as its sender was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +49,7 @@ pub struct Life {
 
 impl Life {
     pub(crate) const UNSEEN: Self =
-        Self { sent_us: NEVER, fate_us: NEVER, offset: -1, partition: -1, fate: Fate::Unseen };
+        Self { sent_us: NEVER, fate_us: NEVER, offset: NOWHERE.1, partition: NOWHERE.0, fate: Fate::Unseen };
 
     /// When it was handed to the socket.
     pub fn sent_us(&self) -> Option<u64> {
@@ -69,9 +71,15 @@ impl Life {
         (self.fate == Fate::Acked).then_some(self.fate_us)
     }
 
-    /// Partition and offset in the ack, if there was one.
+    /// Partition and offset in the ack, if there was one that named them.
     pub fn acked_at(&self) -> Option<(i32, i64)> {
-        (self.fate == Fate::Acked).then_some((self.partition, self.offset))
+        let place = (self.partition, self.offset);
+        (self.fate == Fate::Acked && place != NOWHERE).then_some(place)
+    }
+
+    /// True when the promise was given.
+    pub fn is_acked(&self) -> bool {
+        self.fate == Fate::Acked
     }
 
     /// True when it left without an answer that settles its fate.
@@ -95,6 +103,14 @@ pub struct Receipt {
     pub partition: i32,
     /// By catch-up rather than live.
     pub replayed: bool,
+}
+
+impl Receipt {
+    /// Partition and offset it came with, if it did.
+    pub fn place(&self) -> Option<(i32, i64)> {
+        let place = (self.partition, self.offset);
+        (place != NOWHERE).then_some(place)
+    }
 }
 
 /// A message as found in a ledger.

@@ -1,6 +1,6 @@
 //! What the load's tests share.
 
-use crate::plan::{ArrivalShape, ClusterPlan, Expect, LoadPlan, PLAN_FORMAT, Plan};
+use crate::plan::{ArrivalShape, ClusterPlan, Expect, LoadPlan, PLAN_FORMAT, Plan, Topology};
 
 /// A small plan: `users` in two of `rooms` rooms each.
 pub(super) fn plan(users: u32, rooms: u32, rate_per_s: f64, duration_ms: u64) -> Plan {
@@ -10,6 +10,7 @@ pub(super) fn plan(users: u32, rooms: u32, rate_per_s: f64, duration_ms: u64) ->
         title: "test".into(),
         seed: 42,
         cluster: ClusterPlan {
+            topology: Topology::DurableFirst,
             nodes: 2,
             writers: 1,
             partitions: 4,

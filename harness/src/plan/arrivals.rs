@@ -84,7 +84,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::plan::{ClusterPlan, Expect, LoadPlan, PLAN_FORMAT};
+    use crate::plan::{ClusterPlan, Expect, LoadPlan, PLAN_FORMAT, Topology};
 
     fn plan(seed: u64, nodes: u16, load: LoadPlan) -> Plan {
         Plan {
@@ -93,6 +93,7 @@ mod tests {
             title: "test".into(),
             seed,
             cluster: ClusterPlan {
+                topology: Topology::DurableFirst,
                 nodes,
                 writers: 1,
                 partitions: 4,

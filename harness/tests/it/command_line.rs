@@ -15,7 +15,7 @@ use nix::{
 
 use crate::ground;
 
-fn squall(state: &Path) -> Command {
+pub(crate) fn squall(state: &Path) -> Command {
     let binary = Path::new(env!("CARGO_BIN_EXE_squall"));
     let mut command = Command::new(binary);
     // What cargo has just built for this test run, and a registry of left-overs of the test's own.
@@ -51,6 +51,11 @@ fn bad_input_is_refused_with_64_and_a_next_step() {
     assert!(said.contains("--postgres-url"), "{said}");
 
     let (code, said) = ended(squall(folder.path()).args(["check", "nowhere"]));
+    assert_eq!(code, 64, "{said}");
+    let (code, said) = ended(squall(folder.path()).args(["run", "smoke", "--topology", "realy"]));
+    assert_eq!(code, 64, "{said}");
+    assert!(said.contains("durable-first and relay"), "{said}");
+    let (code, said) = ended(squall(folder.path()).args(["contrast", "postgres-outge"]));
     assert_eq!(code, 64, "{said}");
     let (code, _) = ended(squall(folder.path()).arg("--no-such-flag"));
     assert_eq!(code, 64);

@@ -8,6 +8,7 @@ mod evidence;
 mod ground;
 #[cfg(feature = "planted-bugs")]
 mod planted;
+mod relay;
 mod scenarios;
 mod stock_client;
 mod tidy;

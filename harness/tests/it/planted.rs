@@ -11,7 +11,7 @@ use harness::{
     cluster::Binaries,
     exit::Exit,
     history::History,
-    plan::{Arrivals, Plan, ProcessName},
+    plan::{Arrivals, Plan, ProcessName, Topology},
     progress::Progress,
     run::Finished,
 };
@@ -76,13 +76,18 @@ fn plan_of(scenario: &str, node_bug: Option<&str>, writer_bug: Option<&str>) -> 
 
 /// Runs the bug's scenario and expects its checker to name what was planted, and nothing else.
 async fn caught(bug: &str) {
-    let row = TABLE.iter().find(|row| row.bug == bug).unwrap();
+    caught_in(Topology::DurableFirst, TABLE.iter().find(|row| row.bug == bug).unwrap()).await;
+}
+
+async fn caught_in(topology: Topology, row: &Planted) {
+    let bug = row.bug;
     let _alone = ground::alone().await;
     let out = tempfile::tempdir().unwrap();
-    let plan = match row.process {
+    let mut plan = match row.process {
         In::Node => plan_of(row.scenario, Some(bug), None),
         In::Writer => plan_of(row.scenario, None, Some(bug)),
     };
+    plan.cluster.topology = topology;
     let finished = ground::judged(plan.clone(), ground::provider(), out.path()).await;
     assert_eq!(finished.judged.exit(), Exit::Violated);
     let judgement = finished.judged.judgement();
@@ -151,6 +156,13 @@ async fn ack_before_produce() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_node_relays() {
     caught("every-node-relays").await;
+}
+
+/// The naive form of the topology `relay`: no lease, and as many records of a message as there are nodes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_relays_in_relay() {
+    let row = planted("every-node-relays", In::Node, "smoke", "exactly-once", Some(Tier::Relay));
+    caught_in(Topology::Relay, &row).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

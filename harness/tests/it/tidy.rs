@@ -59,6 +59,7 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
             "load",
             "plan",
             "progress",
+            "report",
             "run",
             "scenario",
             "shrink",

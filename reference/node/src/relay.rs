@@ -29,7 +29,13 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::{
-    bugs::{Bug, wronged}, bus, config::Config, health::Health, kafka::producer::NotTaken, meters::Meters, node::Node,
+    bugs::{Bug, wronged},
+    bus,
+    config::Config,
+    health::Health,
+    kafka::producer::NotTaken,
+    meters::Meters,
+    node::Node,
     session::answer::Answer,
 };
 

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::{
     Fate, Outcome, Participant,
     in_flight::{Asked, Overdue},
+    receipts::OTHER_TOPOLOGY,
 };
 use crate::{
     history::{What, Why},
@@ -52,10 +53,16 @@ impl Participant {
                 return Err(detail);
             }
         };
+        let mut fits = true;
         match reply {
-            Reply::Ok(Sent { position: Position { partition, offset }, .. }) => {
+            Reply::Ok(Sent { position, .. }) => {
+                fits = self.fits_topology(position);
                 // A promise is a promise, however late: the checkers hold the cluster to it.
-                self.world.recorder.record_at(at, What::Acked { message, partition, offset });
+                let what = match position {
+                    Some(Position { partition, offset }) => What::Acked { message, partition, offset },
+                    None => What::AckedUnplaced { message },
+                };
+                self.world.recorder.record_at(at, what);
                 self.world.stats.count_acked(self.since_due(at, message));
                 if given_up {
                     self.world.stats.acked_late.fetch_add(1, Relaxed);
@@ -74,24 +81,35 @@ impl Participant {
                 self.fate(at, message, Outcome::Refused);
             }
         }
-        Ok(())
+        if fits { Ok(()) } else { Err(format!("an ack {OTHER_TOPOLOGY}: {json}")) }
     }
 
     fn on_entered(&mut self, at: Instant, slot: usize, resumed: bool, json: &str) -> Result<(), String> {
         let reply: Result<Reply<Joined>, String> = answer(json);
         let user = self.user;
+        let gives_positions = self.world.plan.cluster.topology.gives_positions();
         let Some(room) = self.rooms.slot(slot) else { return Ok(()) };
         match reply {
-            Ok(Reply::Ok(Joined { position, .. })) => {
+            Ok(Reply::Ok(Joined { position, .. })) if position.is_some() == gives_positions => {
                 room.entered(position);
-                let Position { partition, offset } = position;
-                let what = What::Joined { user, room: room.index, partition, offset, resumed };
+                let room = room.index;
+                let what = match position {
+                    Some(Position { partition, offset }) => {
+                        What::Joined { user, room, partition, offset, resumed }
+                    }
+                    None => What::JoinedUnplaced { user, room },
+                };
                 self.world.recorder.record_at(at, what);
                 if self.rooms.all_in() {
                     self.backoff.reset();
                     self.set_joined(true);
                 }
                 Ok(())
+            }
+            Ok(Reply::Ok(_)) => {
+                let detail = format!("a join {OTHER_TOPOLOGY}: {json}");
+                self.room_failed(at, slot, detail.clone());
+                Err(detail)
             }
             Ok(Reply::Error(refusal)) => {
                 self.room_failed(at, slot, format!("{:?}: {}", refusal.code, refusal.message));

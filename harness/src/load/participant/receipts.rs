@@ -12,7 +12,8 @@ use crate::{history::What, plan::Plan};
 /// `chat_protocol::events::Message`, borrowed.
 #[derive(Debug, Deserialize)]
 struct Receipt<'frame> {
-    position: Position,
+    #[serde(default)]
+    position: Option<Position>,
     #[serde(borrow)]
     record: Record<'frame>,
     #[serde(default)]
@@ -32,14 +33,26 @@ struct Record<'frame> {
     body: Cow<'frame, str>,
 }
 
+/// What is wrong with an answer that has a position where none can be known, or none where it is promised.
+pub(super) const OTHER_TOPOLOGY: &str = "with or without a position, as no node of this topology says it";
+
 impl Participant {
+    /// Whether a position is there, or is not, as the topology promises.
+    pub(super) fn fits_topology(&self, position: Option<Position>) -> bool {
+        position.is_some() == self.world.plan.cluster.topology.gives_positions()
+    }
+
     /// A `message` event, as its JSON argument.
     pub(super) fn on_message(&mut self, at: Instant, json: &str) {
         match self.recognise(json) {
             Ok((message, receipt)) => {
                 let user = self.user;
-                let Position { partition, offset } = receipt.position;
-                let what = What::Received { user, message, partition, offset, replayed: receipt.replayed };
+                let what = match receipt.position {
+                    Some(Position { partition, offset }) => {
+                        What::Received { user, message, partition, offset, replayed: receipt.replayed }
+                    }
+                    None => What::ReceivedUnplaced { user, message },
+                };
                 self.world.recorder.record_at(at, what);
                 self.world.stats.received.fetch_add(1, Relaxed);
             }
@@ -56,10 +69,15 @@ impl Participant {
         let Some(room) = self.rooms.by_name(&record.room) else {
             return Err(format!("message {} of room {}, where this user is not", record.id, record.room));
         };
-        room.received(receipt.position);
+        if let Some(position) = receipt.position {
+            room.received(position);
+        }
         let room = room.index;
 
         let world = &self.world;
+        if !self.fits_topology(receipt.position) {
+            return Err(format!("message {} in room {}: {}", record.id, record.room, OTHER_TOPOLOGY));
+        }
         let planned = Plan::message_of(&record.id)
             .and_then(|message| Some((message, *world.arrivals.list.get(message as usize)?)));
         let Some((message, arrival)) = planned else {

@@ -12,7 +12,8 @@ pub(super) struct Room {
     /// Its number in the plan.
     pub(super) index: u32,
     pub(super) name: String,
-    /// First position not yet seen; `None` until it was entered once. It outlives sessions: it is what `resume` gives.
+    /// First position not yet seen; `None` until it was entered once, and for ever where no positions are given out. It
+    /// outlives sessions: it is what `resume` gives.
     pub(super) next: Option<Position>,
     state: State,
 }
@@ -36,11 +37,11 @@ impl Room {
         self.state = State::Asked;
     }
 
-    /// The room was entered, and everything from `position` will come.
-    pub(super) fn entered(&mut self, position: Position) {
+    /// The room was entered, and everything from `position` will come, if there is one.
+    pub(super) fn entered(&mut self, position: Option<Position>) {
         self.state = State::In;
         // Messages may have overtaken the ack.
-        self.next.get_or_insert(position);
+        self.next = self.next.or(position);
     }
 
     /// The room was not to be had.
@@ -128,13 +129,22 @@ mod tests {
     fn the_resume_position_is_after_the_last_message_and_never_moves_back() {
         let mut rooms = Rooms::of(&plan(1, 1, 1.0, 1_000), 0, Instant::now());
         let room = rooms.slot(0).unwrap();
-        room.entered(at(10));
+        room.entered(Some(at(10)));
         assert_eq!(room.next, Some(at(10)), "nothing received: resume where it was entered");
         room.received(at(12));
         room.received(at(11));
         assert_eq!(room.next, Some(at(13)));
-        room.entered(at(13));
+        room.entered(Some(at(13)));
         assert_eq!(room.next, Some(at(13)));
+    }
+
+    #[test]
+    fn where_no_positions_are_given_out_every_session_joins_anew() {
+        let mut rooms = Rooms::of(&plan(1, 1, 1.0, 1_000), 0, Instant::now());
+        rooms.slot(0).unwrap().entered(None);
+        rooms.start_over(Instant::now());
+        let room = rooms.slot(0).unwrap();
+        assert!(!room.is_in() && room.next.is_none());
     }
 
     #[test]
@@ -143,7 +153,7 @@ mod tests {
         let room = rooms.slot(0).unwrap();
         room.asked();
         room.received(at(10));
-        room.entered(at(10));
+        room.entered(Some(at(10)));
         assert_eq!(room.next, Some(at(11)));
     }
 }
