@@ -13,6 +13,7 @@ pub mod finding;
 pub mod isolation;
 pub mod latency;
 pub mod liveness;
+pub mod notice;
 pub mod order;
 pub mod pause;
 pub mod reconcile;

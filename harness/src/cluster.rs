@@ -3,6 +3,7 @@
 //! The harness never links them; it runs their binaries, reads their logs, and looks at them from outside.
 
 pub mod binaries;
+pub mod clock;
 mod lifecycle;
 mod look;
 pub mod process;
@@ -19,6 +20,7 @@ use crate::{
 };
 
 pub use binaries::Binaries;
+pub use look::Life;
 use process::{Launch, Process};
 
 /// A process is listening within this time of its start; it binds before it does anything else.
@@ -72,6 +74,23 @@ pub enum ClusterError {
     Port {
         /// Which process.
         process: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A plan sets clocks, and nothing is there to set them with.
+    #[error("process-clock-skew needs libfaketime: {missing}; {how_to_get}")]
+    NoFaketime {
+        /// Where it was looked for.
+        missing: String,
+        /// What to do.
+        how_to_get: &'static str,
+    },
+    /// A process's clock cannot be set.
+    #[error("cannot set the clock in {file}")]
+    Clock {
+        /// The file that its offset is read from.
+        file: String,
         /// Why.
         #[source]
         source: std::io::Error,
@@ -269,6 +288,16 @@ impl Cluster {
         self.running.lock().await.remove(&name).ok_or(ClusterError::NotRunning(name))
     }
 
+    /// Sets a process's wall clock, so many seconds from the machine's. It need not run.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`] when it was not started with a clock of its own, or the file cannot be written.
+    pub fn set_clock(&self, name: ProcessName, offset_s: i64) -> Result<(), ClusterError> {
+        let launch = self.launches.get(&name).ok_or(ClusterError::NotRunning(name))?;
+        launch.clock.as_ref().ok_or(ClusterError::NotRunning(name))?.set(offset_s)
+    }
+
     /// Pids of the processes that run, for sampling.
     pub async fn pids(&self) -> Vec<(ProcessName, u32)> {
         self.running.lock().await.iter().map(|(name, process)| (*name, process.pid())).collect()
@@ -292,6 +321,22 @@ impl Cluster {
     pub async fn look_frozen(&self, name: ProcessName) -> Result<String, String> {
         let launch = self.launches.get(&name).ok_or_else(|| format!("there is no {name}"))?;
         look::frozen(name, launch.last_pid()).await
+    }
+
+    /// The present life of a process, as /proc shows it; `None` when its latest pid is gone.
+    pub fn look_life(&self, name: ProcessName) -> Option<Life> {
+        look::life(self.launches.get(&name)?.last_pid())
+    }
+
+    /// How far a process's wall clock is from ours, in seconds, by the `Date` of its answer to a health check; exact to
+    /// two seconds.
+    ///
+    /// # Errors
+    ///
+    /// What came instead of an answer.
+    pub async fn look_clock(&self, name: ProcessName) -> Result<i64, String> {
+        let launch = self.launches.get(&name).ok_or_else(|| format!("there is no {name}"))?;
+        look::clock_offset(&self.http, launch.listen).await.map_err(|error| format!("{name}: {error}"))
     }
 
     /// Evidence that a process is well: it answers its health check.

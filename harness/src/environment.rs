@@ -9,6 +9,7 @@ pub mod contract;
 pub mod docker;
 pub mod doctor;
 pub mod error;
+pub mod faketime;
 pub mod identity;
 pub mod leftovers;
 pub mod toxiproxy;

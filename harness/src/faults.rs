@@ -5,9 +5,12 @@
 
 mod bulk;
 pub mod evidence;
+mod links;
 pub mod player;
 mod postgres;
+mod ramp;
 mod redis;
+mod rolling;
 
 use std::{sync::Arc, time::Duration};
 
@@ -78,8 +81,10 @@ pub struct ActiveFault {
 enum Hold {
     /// A state of a service, link or process; undone by a call.
     State,
-    /// Toxics of this fault on its links; others may be there beside them.
-    Toxics(Vec<AppliedToxic>),
+    /// Toxics of this fault on its links; others may be there beside them. They may still be growing.
+    Toxics { applied: Vec<AppliedToxic>, ramp: Option<AbortOnDropHandle<()>> },
+    /// Processes being restarted one after another.
+    Rolling(rolling::Rolling),
     /// An open transaction that holds a lock; undone by closing it.
     Session(Box<sqlx::PgConnection>),
     /// A task that strikes again and again; undone by stopping it.
@@ -107,10 +112,12 @@ pub async fn inject(kind: &FaultKind, field: &Field) -> Result<ActiveFault, Faul
             }
             Hold::State
         }
-        FaultKind::LinkToxic { links, toxic, direction } => {
+        FaultKind::LinkToxic { links, toxic, direction, ramp_ms } => {
+            let over = (*ramp_ms > 0).then(|| Duration::from_millis(*ramp_ms));
+            let begin = if over.is_some() { ramp::first(toxic) } else { toxic.clone() };
             let mut applied = Vec::new();
             for link in links {
-                match field.environment.proxies().add(*link, toxic, *direction).await {
+                match field.environment.proxies().add(*link, &begin, *direction).await {
                     Ok(toxics) => applied.extend(toxics),
                     Err(error) => {
                         for toxic in &applied {
@@ -120,7 +127,9 @@ pub async fn inject(kind: &FaultKind, field: &Field) -> Result<ActiveFault, Faul
                     }
                 }
             }
-            Hold::Toxics(applied)
+            let environment = Arc::clone(&field.environment);
+            let ramp = over.map(|over| ramp::grow(environment, applied.clone(), toxic.clone(), over));
+            Hold::Toxics { applied, ramp }
         }
         FaultKind::ProcessKill { processes } => {
             for process in processes {
@@ -137,6 +146,15 @@ pub async fn inject(kind: &FaultKind, field: &Field) -> Result<ActiveFault, Faul
         FaultKind::ProcessPause { processes } => {
             for process in processes {
                 field.cluster.pause(*process).await?;
+            }
+            Hold::State
+        }
+        FaultKind::RollingRestart { processes, gap_ms } => {
+            Hold::Rolling(rolling::begin(field, processes, Duration::from_millis(*gap_ms)))
+        }
+        FaultKind::ProcessClockSkew { processes, offset_s } => {
+            for process in processes {
+                field.cluster.set_clock(*process, *offset_s)?;
             }
             Hold::State
         }
@@ -199,16 +217,44 @@ where
 }
 
 impl ActiveFault {
+    /// Waits until the fault is at its full strength: until then there is nothing to be proved.
+    pub async fn grown(&mut self) {
+        if let Hold::Toxics { ramp, .. } = &mut self.hold {
+            ramp::grown(ramp).await;
+        }
+    }
+
+    /// Looks for the fault: [`evidence::prove`], which for a rolling restart also knows how things were before.
+    ///
+    /// # Errors
+    ///
+    /// What the probe saw in place of the fault.
+    pub async fn prove(&self, field: &Field) -> Result<String, String> {
+        match &self.hold {
+            Hold::Rolling(rolling) => rolling.prove(field).await,
+            _ => evidence::prove(&self.kind, field).await,
+        }
+    }
+
+    /// Waits until the fault is over by itself. Most never are.
+    pub async fn over(&mut self) {
+        match &mut self.hold {
+            Hold::Rolling(rolling) => rolling.over().await,
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Ends the fault and shows that it is gone. Returns what was seen.
     ///
     /// # Errors
     ///
     /// [`FaultError`] when it could not be ended, or is still to be seen within [`HEAL_LIMIT`].
     pub async fn heal(self, field: &Field) -> Result<String, FaultError> {
-        let struck = match self.hold {
+        let done = match self.hold {
             Hold::State => None,
-            Hold::Toxics(toxics) => {
-                for toxic in &toxics {
+            Hold::Toxics { applied, ramp } => {
+                ramp::cut(ramp).await;
+                for toxic in &applied {
                     field.environment.proxies().remove(toxic).await?;
                 }
                 None
@@ -219,8 +265,9 @@ impl ActiveFault {
             }
             Hold::Striking { stop, task } => {
                 stop.cancel();
-                Some(task.await.unwrap_or(0))
+                Some(format!("{} further sessions hit meanwhile", task.await.unwrap_or(0)))
             }
+            Hold::Rolling(rolling) => Some(rolling.heal(field).await?),
         };
         match &self.kind {
             FaultKind::ServiceStop { service } | FaultKind::ServiceKill { service } => {
@@ -242,10 +289,16 @@ impl ActiveFault {
                     field.cluster.resume(*process).await?;
                 }
             }
+            FaultKind::ProcessClockSkew { processes, .. } => {
+                for process in processes {
+                    field.cluster.set_clock(*process, 0)?;
+                }
+            }
             FaultKind::PostgresReadOnly => {
                 postgres::set_read_only(&field.environment.verifier().postgres_url, false).await?;
             }
             FaultKind::LinkToxic { .. }
+            | FaultKind::RollingRestart { .. }
             | FaultKind::RedisClientKill
             | FaultKind::PostgresTerminate
             | FaultKind::PostgresLock => {}
@@ -254,8 +307,8 @@ impl ActiveFault {
             wait::until("the fault gone", HEAL_LIMIT, async || evidence::gone(&self.kind, field).await)
                 .await
                 .map_err(|error| FaultError::StillThere(error.to_string()))?;
-        Ok(match struck {
-            Some(hits) => format!("{seen}; {hits} further sessions hit meanwhile"),
+        Ok(match done {
+            Some(done) => format!("{seen}; {done}"),
             None => seen,
         })
     }

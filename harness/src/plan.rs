@@ -110,6 +110,9 @@ pub struct Expect {
     pub writers_resume_within_ms: Option<u64>,
     /// After each heal, acks succeed again within this time.
     pub recover_within_ms: Option<u64>,
+    /// A node that is cut off from Redis or Kafka turns unready, naming it, within this time.
+    #[serde(default)]
+    pub nodes_notice_within_ms: Option<u64>,
     /// Objective for the p99 of ack latency outside fault windows (missed: exit 4).
     pub ack_p99_ms: Option<u64>,
     /// Objective for the p99 of receipt latency outside fault windows (missed: exit 4).

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    cluster::{Binaries, Cluster, ClusterError, ClusterSpec, Names},
+    cluster::{Binaries, Cluster, ClusterError, ClusterSpec, Names, clock},
     environment::{self, Environment, EnvironmentError, EnvironmentSpec, External, Provider, ProviderChoice},
     faults::{Field, player},
     history::{HistoryWriter, Phase, Recorder, What, recorder::RecorderError},
@@ -147,6 +147,10 @@ async fn carry_out(
     let binaries =
         Binaries::ready(plan.cluster.node_bug.is_some() || plan.cluster.writer_bug.is_some(), progress);
     let binaries = cancel.run_until_cancelled(binaries).await.ok_or(RunError::Interrupted)??;
+
+    if clock::needed(plan) {
+        clock::library()?;
+    }
 
     let began = Instant::now();
     recorder.record(What::Phase(Phase::Environment));

@@ -4,6 +4,7 @@
 pub mod error;
 pub mod faults;
 pub mod library;
+mod provable;
 pub mod storm;
 
 use serde::Deserialize;

@@ -54,7 +54,14 @@ pub fn candidates(plan: &Plan) -> Vec<Plan> {
     });
     offer(&|smaller| smaller.load.users = (plan.load.users / 2).max(USERS_MIN));
     for (at, fault) in plan.faults.iter().enumerate() {
-        offer(&|smaller| smaller.faults[at].for_ms = (fault.for_ms / 2).max(FAULT_MIN_MS));
+        offer(&|smaller| {
+            let shorter = &mut smaller.faults[at];
+            shorter.for_ms = (fault.for_ms / 2).max(FAULT_MIN_MS);
+            // A ramp must leave time to prove what it has grown to.
+            if let FaultKind::LinkToxic { ramp_ms, .. } = &mut shorter.fault {
+                *ramp_ms /= 2;
+            }
+        });
         for narrower in narrower(fault) {
             offer(&|smaller| smaller.faults[at] = narrower.clone());
         }
@@ -96,7 +103,9 @@ fn victims(kind: &FaultKind) -> usize {
         FaultKind::LinkDown { links } | FaultKind::LinkToxic { links, .. } => links.len(),
         FaultKind::ProcessKill { processes }
         | FaultKind::ProcessTerminate { processes }
-        | FaultKind::ProcessPause { processes } => processes.len(),
+        | FaultKind::ProcessPause { processes }
+        | FaultKind::RollingRestart { processes, .. }
+        | FaultKind::ProcessClockSkew { processes, .. } => processes.len(),
         _ => 1,
     }
 }
@@ -111,9 +120,14 @@ fn narrower(fault: &PlannedFault) -> Vec<PlannedFault> {
         FaultKind::LinkDown { links } => {
             halves(links).into_iter().map(|links| FaultKind::LinkDown { links }).collect()
         }
-        FaultKind::LinkToxic { links, toxic, direction } => halves(links)
+        FaultKind::LinkToxic { links, toxic, direction, ramp_ms } => halves(links)
             .into_iter()
-            .map(|links| FaultKind::LinkToxic { links, toxic: toxic.clone(), direction: *direction })
+            .map(|links| FaultKind::LinkToxic {
+                links,
+                toxic: toxic.clone(),
+                direction: *direction,
+                ramp_ms: *ramp_ms,
+            })
             .collect(),
         FaultKind::ProcessKill { processes } => {
             halves(processes).into_iter().map(|processes| FaultKind::ProcessKill { processes }).collect()
@@ -124,6 +138,14 @@ fn narrower(fault: &PlannedFault) -> Vec<PlannedFault> {
         FaultKind::ProcessPause { processes } => {
             halves(processes).into_iter().map(|processes| FaultKind::ProcessPause { processes }).collect()
         }
+        FaultKind::RollingRestart { processes, gap_ms } => halves(processes)
+            .into_iter()
+            .map(|processes| FaultKind::RollingRestart { processes, gap_ms: *gap_ms })
+            .collect(),
+        FaultKind::ProcessClockSkew { processes, offset_s } => halves(processes)
+            .into_iter()
+            .map(|processes| FaultKind::ProcessClockSkew { processes, offset_s: *offset_s })
+            .collect(),
         _ => Vec::new(),
     };
     kinds.into_iter().map(|kind| PlannedFault { fault: kind, ..fault.clone() }).collect()

@@ -268,7 +268,8 @@ fn judge_partitions(case: &Case<'_>, writer: &WriterLife<'_>, outage: &Outage, f
     let breaks_the_group = |fault: &FaultKind| match fault {
         FaultKind::ProcessKill { processes }
         | FaultKind::ProcessTerminate { processes }
-        | FaultKind::ProcessPause { processes } => {
+        | FaultKind::ProcessPause { processes }
+        | FaultKind::RollingRestart { processes, .. } => {
             processes.iter().any(|process| matches!(process, ProcessName::Writer(_)))
         }
         FaultKind::ServiceStop { service }

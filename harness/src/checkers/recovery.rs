@@ -11,13 +11,15 @@
 //! If the next fault, or the end of the load, comes before a verdict is possible, it is *not measured*; with a stated
 //! limit that is `unknown`, as nobody can tell.
 //!
+//! Nodes that are cut off must say so soon (`expect.nodes_notice_within_ms`, where stated): see [`super::notice`].
+//!
 //! **Evidence**: due times and acks, by one clock. **Cannot see** who suffered: one node of three may be slow for longer
 //! than a median shows; [`super::latency`] shows the tail.
 //!
 //! **Cost**: a sweep over the messages after each heal.
 
 use crate::{
-    checkers::{Case, Checker, Finding},
+    checkers::{Case, Checker, Finding, notice},
     history::Fate,
 };
 
@@ -123,6 +125,7 @@ impl Checker for Recovery {
         finding.count("back_to_normal", measured);
         finding.count("slowest_recovery_ms", slowest_us / 1_000);
         finding.count("longest_outage_ms", longest_us / 1_000);
+        notice::judge(case, finding);
         finding.summary = format!(
             "{measured} of {} faults seen to be over, {} ms after the heal; {} ms without an ack",
             case.windows.len(),

@@ -1,6 +1,9 @@
 //! Looking at a process from outside: its health check, its state in /proc, its address.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
 use tokio::net::TcpStream;
 
@@ -8,6 +11,23 @@ use crate::plan::ProcessName;
 
 /// A health check answers within this, or the process is not well.
 const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
+
+/// One life of a process. Lives are equal when pid and start are: a pid alone may be given out again.
+#[derive(Debug, Clone, Copy)]
+pub struct Life {
+    /// Its pid.
+    pub pid: u32,
+    /// When it began, in clock ticks since the machine was started.
+    pub started_ticks: u64,
+    /// How long ago that was.
+    pub age: Duration,
+}
+
+impl PartialEq for Life {
+    fn eq(&self, other: &Self) -> bool {
+        (self.pid, self.started_ticks) == (other.pid, other.started_ticks)
+    }
+}
 
 pub(super) fn client() -> reqwest::Client {
     // Loopback only, and an honest look each time: no proxy from the environment, no connection kept from before.
@@ -54,9 +74,46 @@ fn state(pid: u32) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
+/// The life behind a pid, from `/proc/PID/stat` and `/proc/uptime`; `None` when there is no such process.
+pub(super) fn life(pid: u32) -> Option<Life> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The state is the third field; the start is the 22nd.
+    let started_ticks: u64 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
+    let per_s = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+    let per_s = u64::try_from(per_s).ok().filter(|per_s| *per_s > 0)?;
+    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    let began = Duration::from_millis(started_ticks * 1_000 / per_s);
+    Some(Life { pid, started_ticks, age: Duration::from_secs_f64(uptime).saturating_sub(began) })
+}
+
+/// Seconds from our clock to that of whoever answers there, by the `Date` of the answer.
+pub(super) async fn clock_offset(http: &reqwest::Client, address: SocketAddr) -> Result<i64, String> {
+    let answer = http.get(format!("http://{address}/healthz")).send().await;
+    let answer = answer.map_err(|error| format!("{address} does not answer: {error}"))?;
+    let date = answer.headers().get(reqwest::header::DATE).ok_or("the answer has no Date")?;
+    let date = date.to_str().map_err(|error| error.to_string())?;
+    let theirs = httpdate::parse_http_date(date).map_err(|_| format!("`{date}` is no date"))?;
+    let unix = |time: SystemTime| {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).map_err(|_| "a date before 1970")?;
+        i64::try_from(since.as_secs()).map_err(|_| "a date beyond all years")
+    };
+    Ok(unix(theirs)? - unix(SystemTime::now())?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_life_is_known_by_pid_and_start() {
+        let me = life(std::process::id()).unwrap();
+        assert_eq!(Some(me), life(std::process::id()));
+        assert!(me.age < Duration::from_secs(3_600), "{me:?}");
+        let first = life(1).unwrap();
+        assert!(first != me && first.age >= me.age, "{first:?} {me:?}");
+        assert_eq!(life(u32::MAX), None);
+    }
 
     #[tokio::test]
     async fn evidence_fails_where_there_is_no_fault() {

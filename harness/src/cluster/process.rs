@@ -16,7 +16,7 @@ use std::{
 use nix::sys::signal::Signal;
 
 use crate::{
-    cluster::{ClusterError, ClusterSpec, lifecycle},
+    cluster::{ClusterError, ClusterSpec, clock::WallClock, lifecycle},
     environment::{
         Environment,
         child::{Child, ChildSpec, Stdout},
@@ -31,6 +31,8 @@ pub(super) struct Launch {
     name: ProcessName,
     child: ChildSpec,
     pub(super) listen: SocketAddr,
+    /// Its own, when the plan will set it.
+    pub(super) clock: Option<WallClock>,
     last_pid: AtomicU32,
 }
 
@@ -70,16 +72,19 @@ impl Launch {
         };
         args.extend(extra.iter().cloned());
         args.extend(bug.iter().map(|bug| format!("--bug={bug}")));
+        let clock = WallClock::of(name, spec.plan, &spec.logs)?;
+        let mut env = vec![("RUST_BACKTRACE".to_owned(), "1".to_owned())];
+        env.extend(clock.iter().flat_map(WallClock::environment));
         let child = ChildSpec {
             name: name.to_string(),
             program: spec.binaries.of(name),
             args,
-            env: vec![("RUST_BACKTRACE".to_owned(), "1".to_owned())],
+            env,
             user: None,
             folder: None,
             log: spec.logs.join(format!("{name}.log")),
         };
-        Ok(Self { name, child, listen, last_pid: AtomicU32::new(0) })
+        Ok(Self { name, child, listen, clock, last_pid: AtomicU32::new(0) })
     }
 
     /// Its log file.

@@ -144,7 +144,9 @@ pub fn supports(provider: Provider, external: Option<&External>, fault: &FaultKi
         FaultKind::PostgresLock
         | FaultKind::ProcessKill { .. }
         | FaultKind::ProcessTerminate { .. }
-        | FaultKind::ProcessPause { .. } => Ok(()),
+        | FaultKind::ProcessPause { .. }
+        | FaultKind::RollingRestart { .. }
+        | FaultKind::ProcessClockSkew { .. } => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
         self,
         images::{Images, Role},
     },
-    leftovers, manifest,
+    faketime, leftovers, manifest,
     manifest::Manifest,
 };
 
@@ -106,6 +106,8 @@ fn host_checks() -> Vec<Check> {
         Err(error) => Err(error.to_string()),
     };
     let mut checks = vec![Check::new("services on this host", found, &install)];
+    let found = faketime::library().map(|library| library.display().to_string());
+    checks.push(Check::new("libfaketime (for clock skew only)", found, faketime::HOW_TO_GET));
     let installer = manifest::installer();
     let found =
         if installer.exists() { Ok(installer.display().to_string()) } else { Err("not there".to_owned()) };

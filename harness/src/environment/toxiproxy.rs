@@ -6,13 +6,17 @@
 //! in force. What it lacks (`reset_peer`, a second toxic of one kind, taking one toxic away) is posted as JSON.
 
 mod client;
+mod wire;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 
 use serde_json::json;
 use toxiproxy_rust::proxy::{Proxy, ProxyPack};
 
-use self::client::Blocking;
+use self::{
+    client::Blocking,
+    wire::{root_cause, streams, wire},
+};
 use crate::{
     plan::{
         LinkName, Toxic,
@@ -119,6 +123,8 @@ pub struct Proxies {
     links: BTreeMap<LinkName, SocketAddr>,
     blocking: Blocking,
     http: reqwest::Client,
+    /// Held while a name is chosen and taken: two faults may begin at once on one link.
+    naming: tokio::sync::Mutex<()>,
 }
 
 impl Proxies {
@@ -131,7 +137,7 @@ impl Proxies {
             .build()
             .map_err(|error| failed(error.to_string()))?;
         let blocking = Blocking::start(api, ANSWER_LIMIT).map_err(|error| failed(error.to_string()))?;
-        Ok(Self { api, links: BTreeMap::new(), blocking, http })
+        Ok(Self { api, links: BTreeMap::new(), blocking, http, naming: tokio::sync::Mutex::new(()) })
     }
 
     /// Where the server's own API is, to look at the proxies by hand.
@@ -278,6 +284,7 @@ impl Proxies {
         stream: &'static str,
     ) -> Result<AppliedToxic, ProxyError> {
         let (kind, attributes) = wire(toxic);
+        let _naming = self.naming.lock().await;
         let there = self.state(link).await?.toxics;
         let plain = format!("{kind}_{stream}");
         let taken = |name: &str| there.iter().any(|toxic| toxic.name == name);
@@ -311,6 +318,26 @@ impl Proxies {
         }
     }
 
+    /// Changes the strength of a toxic in force. Connections that are open feel it, too.
+    ///
+    /// # Errors
+    ///
+    /// [`ProxyError`] when the server does not confirm it.
+    pub async fn update(&self, applied: &AppliedToxic, toxic: &Toxic) -> Result<(), ProxyError> {
+        let (kind, attributes) = wire(toxic);
+        let doing = format!("change {} on {} to {attributes:?}", applied.name, applied.link);
+        let url = self.url(&format!("proxies/{}/toxics/{}", applied.link, applied.name));
+        let answer = self.http.post(url).json(&json!({ "attributes": attributes, "toxicity": 1.0 })).send();
+        let answer = answer.await.and_then(reqwest::Response::error_for_status);
+        answer.map_err(|error| self.failed(doing.clone(), root_cause(&error)))?;
+        let there = self.state(applied.link).await?.toxics;
+        match there.iter().find(|toxic| toxic.name == applied.name) {
+            Some(toxic) if toxic.kind == kind && toxic.attributes == attributes => Ok(()),
+            Some(toxic) => Err(self.not_applied(doing, &toxic.to_string())),
+            None => Err(self.not_applied(doing, "no such toxic")),
+        }
+    }
+
     /// Takes a toxic away. A toxic that is gone already is no error.
     ///
     /// # Errors
@@ -321,9 +348,13 @@ impl Proxies {
             return Ok(());
         }
         // The deletion hangs while the toxic's own goroutine is stuck on a connection: cutting the link frees it.
+        // A link that another fault holds down stays down.
+        let was_up = self.state(toxic.link).await?.enabled;
         self.disable(toxic.link).await?;
         let gone = self.delete(toxic).await?;
-        self.enable(toxic.link).await?;
+        if was_up {
+            self.enable(toxic.link).await?;
+        }
         if gone {
             return Ok(());
         }
@@ -405,33 +436,6 @@ impl Proxies {
     }
 }
 
-fn streams(direction: Direction) -> &'static [&'static str] {
-    match direction {
-        Direction::Upstream => &["upstream"],
-        Direction::Downstream => &["downstream"],
-        Direction::Both => &["upstream", "downstream"],
-    }
-}
-
-/// Toxiproxy's word for a toxic, and its attributes. A black hole is a timeout that never comes.
-fn wire(toxic: &Toxic) -> (&'static str, BTreeMap<String, u32>) {
-    let (kind, attributes): (_, &[(&str, u32)]) = match *toxic {
-        Toxic::Latency { latency_ms, jitter_ms } => {
-            ("latency", &[("latency", latency_ms), ("jitter", jitter_ms)])
-        }
-        Toxic::Bandwidth { kbytes_per_s } => ("bandwidth", &[("rate", kbytes_per_s)]),
-        Toxic::Slicer { average_bytes, variation_bytes, delay_us } => (
-            "slicer",
-            &[("average_size", average_bytes), ("size_variation", variation_bytes), ("delay", delay_us)],
-        ),
-        Toxic::BlackHole => ("timeout", &[("timeout", 0)]),
-        Toxic::Reset { after_ms } => ("reset_peer", &[("timeout", after_ms)]),
-        Toxic::LimitData { bytes } => ("limit_data", &[("bytes", bytes)]),
-        Toxic::SlowClose { delay_ms } => ("slow_close", &[("delay", delay_ms)]),
-    };
-    (kind, attributes.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect())
-}
-
 fn apply(proxy: &Proxy, toxic: &Toxic, stream: &str) -> Result<(), String> {
     let stream = stream.to_owned();
     match *toxic {
@@ -456,13 +460,4 @@ fn seen(pack: toxiproxy_rust::toxic::ToxicPack) -> ToxicState {
         toxicity: pack.toxicity,
         attributes: pack.attributes.into_iter().collect(),
     }
-}
-
-/// reqwest says "error sending request" and keeps the reason in its sources.
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }

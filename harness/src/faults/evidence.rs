@@ -3,15 +3,12 @@
 use std::time::Duration;
 
 use crate::{
-    faults::{Field, bulk, postgres, redis},
-    plan::{FaultKind, LinkName, Service, Toxic, fault::Direction},
+    faults::{Field, links, postgres, redis, rolling},
+    plan::{FaultKind, ProcessName, Service},
 };
 
 /// How long a probe waits for an answer before silence is what it saw. A healthy round trip is a few milliseconds.
 pub const PROBE_LIMIT: Duration = Duration::from_millis(1_500);
-
-/// A round trip through a healthy proxy stays below this even on a busy two-core machine.
-const HEALTHY_ROUND_TRIP: Duration = Duration::from_millis(1_000);
 
 /// A session or subscription is young if it began at most this long ago: the blow that ended its predecessor is recent.
 const YOUNG_S: f64 = 3.0;
@@ -26,15 +23,9 @@ pub async fn prove(kind: &FaultKind, field: &Field) -> Result<String, String> {
         FaultKind::ServiceStop { service }
         | FaultKind::ServiceKill { service }
         | FaultKind::ServicePause { service } => unreachable_service(*service, field).await,
-        FaultKind::LinkDown { links } => {
-            each_link(links, field, |seen| match seen {
-                Err(error) => Ok(format!("refused: {error}")),
-                Ok(took) => Err(format!("answered in {} ms", took.as_millis())),
-            })
-            .await
-        }
-        FaultKind::LinkToxic { links, toxic, direction } => {
-            prove_toxic(links, toxic, *direction, field).await
+        FaultKind::LinkDown { links } => links::down(links, field).await,
+        FaultKind::LinkToxic { links, toxic, direction, .. } => {
+            links::prove(links, toxic, *direction, field).await
         }
         FaultKind::ProcessKill { processes } | FaultKind::ProcessTerminate { processes } => {
             let mut seen = Vec::new();
@@ -50,6 +41,8 @@ pub async fn prove(kind: &FaultKind, field: &Field) -> Result<String, String> {
             }
             Ok(seen.join("; "))
         }
+        FaultKind::RollingRestart { processes, .. } => rolling::away(processes, field).await,
+        FaultKind::ProcessClockSkew { processes, offset_s } => clocks(processes, *offset_s, field).await,
         FaultKind::RedisClientKill => {
             let url = field.environment.verifier().redis_url;
             match redis::subscriber_ages(&url).await.map_err(|error| error.to_string())? {
@@ -99,23 +92,21 @@ pub async fn gone(kind: &FaultKind, field: &Field) -> Result<String, String> {
         FaultKind::ServiceStop { service }
         | FaultKind::ServiceKill { service }
         | FaultKind::ServicePause { service } => field.environment.probe(*service, PROBE_LIMIT).await,
-        FaultKind::LinkDown { links } | FaultKind::LinkToxic { links, .. } => {
-            each_link(links, field, |seen| match seen {
-                Ok(took) if took < HEALTHY_ROUND_TRIP => Ok(format!("answers in {} ms", took.as_millis())),
-                Ok(took) => Err(format!("still takes {} ms", took.as_millis())),
-                Err(error) => Err(error),
-            })
-            .await
+        FaultKind::LinkDown { links } => links::up(links, field).await,
+        FaultKind::LinkToxic { links, toxic, direction, .. } => {
+            links::gone(links, toxic, *direction, field).await
         }
         FaultKind::ProcessKill { processes }
         | FaultKind::ProcessTerminate { processes }
-        | FaultKind::ProcessPause { processes } => {
+        | FaultKind::ProcessPause { processes }
+        | FaultKind::RollingRestart { processes, .. } => {
             let mut seen = Vec::new();
             for process in processes {
                 seen.push(field.cluster.look_alive(*process).await?);
             }
             Ok(seen.join("; "))
         }
+        FaultKind::ProcessClockSkew { processes, .. } => clocks(processes, 0, field).await,
         FaultKind::RedisClientKill => field.environment.probe(Service::Redis, PROBE_LIMIT).await,
         FaultKind::PostgresTerminate => field.environment.probe(Service::Postgres, PROBE_LIMIT).await,
         FaultKind::PostgresReadOnly | FaultKind::PostgresLock => match prove_quickly(kind, field).await {
@@ -140,65 +131,21 @@ async fn unreachable_service(service: Service, field: &Field) -> Result<String, 
     }
 }
 
-async fn prove_toxic(
-    links: &[LinkName],
-    toxic: &Toxic,
-    direction: Direction,
-    field: &Field,
-) -> Result<String, String> {
-    match toxic {
-        Toxic::Latency { latency_ms, jitter_ms } => {
-            // Jitter may take away as much as it adds; both directions are each held back once per round trip.
-            let each = latency_ms.saturating_sub(*jitter_ms);
-            let turns = if direction == Direction::Both { 2 } else { 1 };
-            let least = Duration::from_millis(u64::from(each) * turns);
-            each_link(links, field, |seen| match seen {
-                Ok(took) if took >= least => Ok(format!("a round trip takes {} ms", took.as_millis())),
-                Ok(took) => Err(format!("a round trip takes only {} ms", took.as_millis())),
-                Err(error) => Ok(format!("no round trip within the probe's limit: {error}")),
-            })
-            .await
-        }
-        Toxic::BlackHole | Toxic::Reset { .. } => {
-            each_link(links, field, |seen| match seen {
-                Err(error) => Ok(error),
-                Ok(took) => Err(format!("a round trip succeeds in {} ms", took.as_millis())),
-            })
-            .await
-        }
-        Toxic::Bandwidth { .. }
-        | Toxic::Slicer { .. }
-        | Toxic::LimitData { .. }
-        | Toxic::SlowClose { .. } => {
-            let mut seen = Vec::new();
-            for link in links {
-                seen.push(bulk::prove(*link, toxic, &field.environment.endpoints(link.process)).await?);
-            }
-            Ok(seen.join("; "))
-        }
-    }
-}
+/// A `Date` is exact to a second, and kept for a second.
+const CLOCK_SLACK_S: i64 = 2;
 
-async fn each_link(
-    links: &[LinkName],
-    field: &Field,
-    judge: impl Fn(Result<Duration, String>) -> Result<String, String>,
-) -> Result<String, String> {
-    let probes = links
-        .iter()
-        .map(|link| async move { (link, field.environment.probe_link(*link, PROBE_LIMIT).await) });
+/// Looks for wall clocks that are off by so much.
+async fn clocks(processes: &[ProcessName], offset_s: i64, field: &Field) -> Result<String, String> {
     let mut seen = Vec::new();
-    for (link, probed) in futures_util::future::join_all(probes).await {
-        match judge(probed) {
-            Ok(text) => seen.push(format!("{link} {text}")),
-            Err(text) => return Err(format!("{link} {text}")),
+    for process in processes {
+        let off_s = field.cluster.look_clock(*process).await?;
+        let text = format!("{process} dates its answers {off_s:+} s from our clock");
+        if (off_s - offset_s).abs() > CLOCK_SLACK_S {
+            return Err(text);
         }
+        seen.push(text);
     }
-    Ok(match seen.len() {
-        0 => return Err("no link was probed".to_owned()),
-        1..=2 => seen.join("; "),
-        n => format!("{}; so do {} more links", seen[0], n - 1),
-    })
+    Ok(seen.join("; "))
 }
 
 fn f64_of(seconds: u64) -> f64 {

@@ -8,7 +8,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    faults::{self, Field, evidence},
+    faults::{self, Field},
     history::{FaultStep, Recorder, What},
     plan::{Plan, PlannedFault},
     progress::Progress,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long after its injection a fault may take to be seen. Longer than one probe, so a probe that raced is repeated.
-const PROOF_LIMIT: Duration = Duration::from_secs(4);
+const PROOF_LIMIT: Duration = Duration::from_secs(8);
 
 /// The faults in force right now, for the live display.
 #[derive(Debug, Clone, Default)]
@@ -84,7 +84,7 @@ impl One {
         }
         let name = self.planned.fault.to_string();
         self.step(FaultStep::Asked);
-        let active = match faults::inject(&self.planned.fault, &self.field).await {
+        let mut active = match faults::inject(&self.planned.fault, &self.field).await {
             Ok(active) => active,
             Err(error) => {
                 self.say(&format!("{name}: NOT injected: {error}"));
@@ -93,10 +93,11 @@ impl One {
         };
         self.step(FaultStep::Injected);
         self.in_force.set(self.number, Some(name.clone()));
+        self.cancel.run_until_cancelled(active.grown()).await;
         let proof = wait::until(
             "evidence of the fault",
             PROOF_LIMIT.min(ends.saturating_duration_since(Instant::now())),
-            async || evidence::prove(&self.planned.fault, &self.field).await,
+            async || active.prove(&self.field).await,
         )
         .await;
         match proof {
@@ -109,7 +110,13 @@ impl One {
                 self.step(FaultStep::Unproved { evidence: error.last });
             }
         }
-        self.cancel.run_until_cancelled(wait::pause_until(ends)).await;
+        let over = async {
+            tokio::select! {
+                () = wait::pause_until(ends) => {}
+                () = active.over() => {}
+            }
+        };
+        self.cancel.run_until_cancelled(over).await;
         self.step(FaultStep::HealAsked);
         let healed = active.heal(&self.field).await;
         self.in_force.set(self.number, None);

@@ -80,13 +80,3 @@ pub(super) async fn session_ages(url: &str) -> Result<(i64, Option<f64>), sqlx::
     session.close().await?;
     Ok(seen)
 }
-
-/// Has PostgreSQL send this many bytes.
-pub(super) async fn transfer(url: &str, bytes: u32) -> Result<(), sqlx::Error> {
-    let mut session = connect(url).await?;
-    let count = i32::try_from(bytes).unwrap_or(i32::MAX);
-    let text: String =
-        sqlx::query_scalar("select repeat('x', $1)").bind(count).fetch_one(&mut session).await?;
-    debug_assert_eq!(text.len(), bytes as usize);
-    session.close().await
-}

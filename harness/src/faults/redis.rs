@@ -38,11 +38,3 @@ pub(super) async fn subscriber_ages(url: &str) -> Result<(usize, Option<u64>), F
         .collect();
     Ok((ages.len(), ages.into_iter().max()))
 }
-
-/// Has Redis send this many bytes back.
-pub(super) async fn transfer(url: &str, bytes: u32) -> Result<(), FaultError> {
-    let client = connect(url).await?;
-    let _: String = client.custom(fred::cmd!("ECHO"), vec!["x".repeat(bytes as usize)]).await?;
-    client.quit().await?;
-    Ok(())
-}

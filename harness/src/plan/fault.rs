@@ -207,6 +207,9 @@ pub enum FaultKind {
         toxic: Toxic,
         /// Which way.
         direction: Direction,
+        /// Strength grows from nothing to full over this time; at once when zero. Latency and bandwidth only.
+        #[serde(default)]
+        ramp_ms: u64,
     },
     /// Processes are killed with SIGKILL, and started again at the end.
     ProcessKill {
@@ -222,6 +225,21 @@ pub enum FaultKind {
     ProcessPause {
         /// Which.
         processes: Vec<ProcessName>,
+    },
+    /// Processes are restarted one after another: SIGTERM, gone, started, ready, next. Over when the last is ready; the
+    /// fault's length is the time that may take.
+    RollingRestart {
+        /// Which, in this order.
+        processes: Vec<ProcessName>,
+        /// Pause between a process that is ready and the next one's SIGTERM.
+        gap_ms: u64,
+    },
+    /// The wall clocks of processes are off; their monotonic clocks are not.
+    ProcessClockSkew {
+        /// Which.
+        processes: Vec<ProcessName>,
+        /// By this much; negative for a clock that is behind.
+        offset_s: i64,
     },
     /// Redis closes the subscriptions of every client (`CLIENT KILL TYPE pubsub`), again and again until the end.
     RedisClientKill,
@@ -260,12 +278,19 @@ fn description(fault: &FaultKind) -> String {
         FaultKind::ServiceKill { service } => format!("{service} killed"),
         FaultKind::ServicePause { service } => format!("{service} frozen"),
         FaultKind::LinkDown { links: which } => format!("{} down", links(which)),
-        FaultKind::LinkToxic { links: which, toxic, .. } => {
-            format!("{} on {}", toxic_name(toxic), links(which))
+        FaultKind::LinkToxic { links: which, toxic, ramp_ms, .. } => {
+            let growing = if *ramp_ms > 0 { "growing to " } else { "" };
+            format!("{growing}{} on {}", toxic_name(toxic), links(which))
         }
         FaultKind::ProcessKill { processes: which } => format!("{} killed", processes(which)),
         FaultKind::ProcessTerminate { processes: which } => format!("{} terminated", processes(which)),
         FaultKind::ProcessPause { processes: which } => format!("{} frozen", processes(which)),
+        FaultKind::RollingRestart { processes: which, .. } => {
+            format!("{} restarted in turn", processes(which))
+        }
+        FaultKind::ProcessClockSkew { processes: which, offset_s } => {
+            format!("clock of {} {offset_s:+} s off", processes(which))
+        }
         FaultKind::RedisClientKill => "redis closes subscriptions".to_owned(),
         FaultKind::PostgresTerminate => "postgres ends sessions".to_owned(),
         FaultKind::PostgresReadOnly => "postgres read-only".to_owned(),

@@ -7,18 +7,18 @@ use crate::{
     plan::{FaultKind, LinkName, PlannedFault, ProcessName, Service, Toxic, fault::Direction},
     scenario::{
         error::{ScenarioError, Source, suggestion},
-        ms,
+        ms, provable,
     },
 };
 
 /// Every kind that `kind =` may name, with the fields it takes beside `kind`, `at_s`, `for_s`, `repeat` and `every_s`.
-const KINDS: [(&str, &[&str]); 18] = [
+const KINDS: [(&str, &[&str]); 20] = [
     ("service-stop", &["service"]),
     ("service-kill", &["service"]),
     ("service-pause", &["service"]),
     ("link-down", &["link"]),
-    ("link-latency", &["link", "direction", "latency_ms", "jitter_ms"]),
-    ("link-bandwidth", &["link", "direction", "kbytes_per_s"]),
+    ("link-latency", &["link", "direction", "latency_ms", "jitter_ms", "ramp_s"]),
+    ("link-bandwidth", &["link", "direction", "kbytes_per_s", "ramp_s"]),
     ("link-slicer", &["link", "direction", "average_bytes", "variation_bytes", "delay_us"]),
     ("link-black-hole", &["link", "direction"]),
     ("link-reset", &["link", "direction", "after_ms"]),
@@ -27,6 +27,8 @@ const KINDS: [(&str, &[&str]); 18] = [
     ("process-kill", &["process"]),
     ("process-terminate", &["process"]),
     ("process-pause", &["process"]),
+    ("process-clock-skew", &["process", "offset_s"]),
+    ("rolling-restart", &["process", "gap_s"]),
     ("redis-client-kill", &[]),
     ("postgres-terminate", &[]),
     ("postgres-read-only", &[]),
@@ -55,6 +57,9 @@ pub(crate) struct FaultEntry {
     after_ms: Option<Spanned<u32>>,
     bytes: Option<Spanned<u32>>,
     delay_ms: Option<Spanned<u32>>,
+    ramp_s: Option<Spanned<f64>>,
+    gap_s: Option<Spanned<f64>>,
+    offset_s: Option<Spanned<i64>>,
 }
 
 /// What an entry may name.
@@ -120,14 +125,7 @@ impl FaultEntry {
         bounds: &Bounds,
     ) -> Result<Vec<PlannedFault>, ScenarioError> {
         let fault = self.kind(source, bounds)?;
-        let time = |value: &Spanned<f64>, what: &str| {
-            let s = *value.as_ref();
-            if s.is_finite() && (0.0..=3_600.0).contains(&s) {
-                Ok(ms(s))
-            } else {
-                Err(source.refuse(value.span(), format!("{what} must be between 0 and 3600 seconds")))
-            }
-        };
+        let time = |value: &Spanned<f64>, what: &str| time(source, value, what);
         let (at_ms, for_ms) = (time(&self.at_s, "at_s")?, time(&self.for_s, "for_s")?);
         let times = self.repeat.as_ref().map_or(1, |repeat| *repeat.as_ref());
         let every_ms = match (&self.every_s, &self.repeat) {
@@ -148,6 +146,7 @@ impl FaultEntry {
         if times == 0 || for_ms == 0 {
             return Err(source.refuse(self.for_s.span(), "a fault must last, and happen at least once"));
         }
+        provable::check(&fault, for_ms).map_err(|why| source.refuse(self.kind.span(), why))?;
         if ends_ms > bounds.duration_ms {
             return Err(source.refuse(
                 self.at_s.span(),
@@ -197,9 +196,13 @@ impl FaultEntry {
             let name = self.link.as_ref().ok_or_else(|| missing("link"))?;
             bounds.links(name.as_ref()).map_err(|error| source.refuse(name.span(), error))
         };
+        let optional_time = |value: &Option<Spanned<f64>>, what: &str| {
+            value.as_ref().map_or(Ok(0), |value| time(source, value, what))
+        };
         let toxic = |toxic: Toxic| {
             let direction = self.direction.as_ref().map_or(Direction::Both, |direction| *direction.as_ref());
-            Ok(FaultKind::LinkToxic { links: links()?, toxic, direction })
+            let ramp_ms = optional_time(&self.ramp_s, "ramp_s")?;
+            Ok(FaultKind::LinkToxic { links: links()?, toxic, direction, ramp_ms })
         };
         match kind {
             "service-stop" => Ok(FaultKind::ServiceStop { service: service()? }),
@@ -227,6 +230,14 @@ impl FaultEntry {
             "process-kill" => Ok(FaultKind::ProcessKill { processes: processes()? }),
             "process-terminate" => Ok(FaultKind::ProcessTerminate { processes: processes()? }),
             "process-pause" => Ok(FaultKind::ProcessPause { processes: processes()? }),
+            "process-clock-skew" => {
+                let offset_s = *self.offset_s.as_ref().ok_or_else(|| missing("offset_s"))?.as_ref();
+                Ok(FaultKind::ProcessClockSkew { processes: processes()?, offset_s })
+            }
+            "rolling-restart" => Ok(FaultKind::RollingRestart {
+                processes: processes()?,
+                gap_ms: optional_time(&self.gap_s, "gap_s")?,
+            }),
             "redis-client-kill" => Ok(FaultKind::RedisClientKill),
             "postgres-terminate" => Ok(FaultKind::PostgresTerminate),
             "postgres-read-only" => Ok(FaultKind::PostgresReadOnly),
@@ -257,8 +268,20 @@ impl FaultEntry {
             delay_us,
             after_ms,
             bytes,
-            delay_ms
+            delay_ms,
+            ramp_s,
+            gap_s,
+            offset_s
         );
         given
+    }
+}
+
+fn time(source: &Source<'_>, value: &Spanned<f64>, what: &str) -> Result<u64, ScenarioError> {
+    let s = *value.as_ref();
+    if s.is_finite() && (0.0..=3_600.0).contains(&s) {
+        Ok(ms(s))
+    } else {
+        Err(source.refuse(value.span(), format!("{what} must be between 0 and 3600 seconds")))
     }
 }

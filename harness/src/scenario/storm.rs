@@ -158,7 +158,9 @@ fn victim(fault: &FaultKind) -> Victim {
         }
         FaultKind::ProcessKill { processes }
         | FaultKind::ProcessTerminate { processes }
-        | FaultKind::ProcessPause { processes } => match processes.first() {
+        | FaultKind::ProcessPause { processes }
+        | FaultKind::RollingRestart { processes, .. }
+        | FaultKind::ProcessClockSkew { processes, .. } => match processes.first() {
             Some(ProcessName::Writer(_)) => Victim::Writers,
             _ => Victim::Nodes,
         },
@@ -181,17 +183,20 @@ fn fault_of(name: &str, bounds: &Bounds, node: ProcessName, writer: ProcessName)
             links: links("node-*->redis"),
             toxic: Toxic::BlackHole,
             direction: Direction::Downstream,
+            ramp_ms: 0,
         },
         "postgres-stop" => FaultKind::ServiceStop { service: Service::Postgres },
         "postgres-black-hole" => FaultKind::LinkToxic {
             links: links("writer-*->postgres"),
             toxic: Toxic::BlackHole,
             direction: Direction::Both,
+            ramp_ms: 0,
         },
         _ => FaultKind::LinkToxic {
             links: links("node-*->kafka"),
             toxic: Toxic::Latency { latency_ms: 50, jitter_ms: 20 },
             direction: Direction::Downstream,
+            ramp_ms: 0,
         },
     }
 }

@@ -9,7 +9,7 @@ use harness::{
     environment::{Environment, EnvironmentSpec},
     faults::{self, Field, evidence},
     history::HistoryWriter,
-    plan::{FaultKind, LinkName, ProcessName, Service, Toxic, fault::Direction},
+    plan::{FaultKind, LinkName, PlannedFault, ProcessName, Service, Toxic, fault::Direction},
     progress::Progress,
     verifier, wait,
 };
@@ -21,7 +21,50 @@ fn link(process: ProcessName, service: Service) -> Vec<LinkName> {
 }
 
 fn toxic(service: Service, toxic: Toxic, direction: Direction) -> FaultKind {
-    FaultKind::LinkToxic { links: link(ProcessName::Node(1), service), toxic, direction }
+    FaultKind::LinkToxic { links: link(ProcessName::Node(1), service), toxic, direction, ramp_ms: 0 }
+}
+
+/// Every link to a service at once.
+fn toxic_on_all(service: Service, toxic: Toxic, direction: Direction) -> FaultKind {
+    let mut links = link(ProcessName::Node(1), service);
+    if service != Service::Redis {
+        links.extend(link(ProcessName::Writer(1), service));
+    }
+    FaultKind::LinkToxic { links, toxic, direction, ramp_ms: 0 }
+}
+
+/// What only a transfer or a close shows: every toxic, on every service, in every direction; and on all links at once.
+fn bulk_toxics() -> Vec<FaultKind> {
+    let toxics = [
+        Toxic::Bandwidth { kbytes_per_s: 20 },
+        Toxic::Bandwidth { kbytes_per_s: 200 },
+        Toxic::Slicer { average_bytes: 64, variation_bytes: 16, delay_us: 2_000 },
+        Toxic::LimitData { bytes: 8_192 },
+        Toxic::SlowClose { delay_ms: 500 },
+    ];
+    let mut all = Vec::new();
+    for service in Service::ALL {
+        for what in &toxics {
+            for direction in [Direction::Upstream, Direction::Downstream] {
+                all.push(toxic(service, what.clone(), direction));
+            }
+            all.push(toxic_on_all(service, what.clone(), Direction::Both));
+        }
+    }
+    all
+}
+
+fn growing(service: Service, toxic: Toxic, direction: Direction) -> FaultKind {
+    FaultKind::LinkToxic { links: link(ProcessName::Node(1), service), toxic, direction, ramp_ms: 1_500 }
+}
+
+fn both() -> Vec<ProcessName> {
+    vec![ProcessName::Node(1), ProcessName::Writer(1)]
+}
+
+/// Processes whose clocks a plan sets are started with clocks of their own.
+fn skew() -> FaultKind {
+    FaultKind::ProcessClockSkew { processes: both(), offset_s: 900 }
 }
 
 fn catalogue() -> Vec<FaultKind> {
@@ -36,9 +79,9 @@ fn catalogue() -> Vec<FaultKind> {
         toxic(Service::Postgres, Toxic::BlackHole, Upstream),
         toxic(Service::Kafka, Toxic::BlackHole, Both),
         toxic(Service::Redis, Toxic::Reset { after_ms: 0 }, Downstream),
-        toxic(Service::Postgres, Toxic::Bandwidth { kbytes_per_s: 20 }, Downstream),
-        toxic(Service::Redis, Toxic::LimitData { bytes: 4_096 }, Downstream),
-        toxic(Service::Redis, Toxic::SlowClose { delay_ms: 1_000 }, Downstream),
+        toxic(Service::Postgres, Toxic::Reset { after_ms: 1_000 }, Upstream),
+        growing(Service::Postgres, Toxic::Latency { latency_ms: 300, jitter_ms: 50 }, Both),
+        growing(Service::Kafka, Toxic::Bandwidth { kbytes_per_s: 50 }, Upstream),
         FaultKind::RedisClientKill,
         FaultKind::PostgresReadOnly,
         FaultKind::PostgresLock,
@@ -46,6 +89,9 @@ fn catalogue() -> Vec<FaultKind> {
         FaultKind::ProcessPause { processes: node() },
         FaultKind::ProcessTerminate { processes: node() },
         FaultKind::ProcessKill { processes: vec![ProcessName::Writer(1)] },
+        skew(),
+        FaultKind::ProcessClockSkew { processes: both(), offset_s: -86_400 },
+        FaultKind::RollingRestart { processes: both(), gap_ms: 500 },
     ];
     for service in Service::ALL {
         all.push(FaultKind::ServicePause { service });
@@ -57,64 +103,150 @@ fn catalogue() -> Vec<FaultKind> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_is_seen_when_it_is_there_and_not_when_it_is_not() {
+    on_a_cluster("evidence", 31, async |field, wrong| {
+        // Blows are judged by the age of what they leave behind, so nothing may be young before the first one.
+        wait::pause(std::time::Duration::from_secs(4)).await;
+        for blow in [FaultKind::RedisClientKill, FaultKind::PostgresTerminate] {
+            if let Ok(seen) = evidence::prove(&blow, field).await {
+                wrong.push(format!("{blow}: seen without injection: {seen}"));
+            }
+        }
+        for kind in catalogue() {
+            there_and_not_there(&kind, field, wrong).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transfers_and_closes_show_every_toxic_on_every_service_in_every_direction() {
+    on_a_cluster("bulk", 32, async |field, wrong| {
+        for kind in bulk_toxics() {
+            there_and_not_there(&kind, field, wrong).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_that_overlap_on_a_link_do_not_hide_or_end_each_other() {
+    Box::pin(on_a_cluster("overlaps", 33, overlaps)).await;
+}
+
+/// One fault: not seen, injected, seen, healed.
+async fn there_and_not_there(kind: &FaultKind, field: &Field, wrong: &mut Vec<String>) {
+    let name = match kind {
+        FaultKind::LinkToxic { direction, .. } => format!("{kind} ({direction:?})"),
+        _ => kind.to_string(),
+    };
+    let blow = matches!(kind, FaultKind::RedisClientKill | FaultKind::PostgresTerminate);
+    // A session may be young because of the fault before this one; blows were looked for at the start.
+    if !blow && let Ok(seen) = evidence::prove(kind, field).await {
+        wrong.push(format!("{name}: seen without injection: {seen}"));
+    }
+    let mut active = match faults::inject(kind, field).await {
+        Ok(active) => active,
+        Err(error) => return wrong.push(format!("{name}: not injected: {error}")),
+    };
+    active.grown().await;
+    let seen = wait::until("evidence", std::time::Duration::from_secs(8), async || active.prove(field).await);
+    match seen.await {
+        Ok(seen) => println!("{name}: {seen}"),
+        Err(error) => wrong.push(format!("{name}: not seen: {}", error.last)),
+    }
+    if matches!(kind, FaultKind::RollingRestart { .. }) {
+        active.over().await;
+    }
+    match active.heal(field).await {
+        Ok(healed) => println!("  healed: {healed}"),
+        Err(error) => wrong.push(format!("{name}: not healed: {error}")),
+    }
+}
+
+/// One node and one writer, on real services, for as long as a test looks at them.
+async fn on_a_cluster(name: &str, seed: u64, look: impl AsyncFnOnce(&Field, &mut Vec<String>)) {
     let _alone = ground::alone().await;
     let out = tempfile::tempdir().unwrap();
-    let mut plan = ground::plan("smoke", &ground::choices(31), |text| text);
+    let mut plan = ground::plan("smoke", &ground::choices(seed), |text| text);
     (plan.cluster.nodes, plan.cluster.writers) = (1, 1);
+    plan.faults = vec![PlannedFault { at_ms: 0, for_ms: 1_000, fault: skew() }];
     let (recorder, history) = HistoryWriter::create(&out.path().join("history"), Clock::start()).unwrap();
     let binaries = Binaries::ready(false, &Progress::silent()).await.unwrap();
     let processes = plan.processes();
     let logs = out.path().join("logs");
     let spec = EnvironmentSpec {
-        run_id: "evidence",
+        run_id: name,
         processes: &processes,
         choice: ground::provider(),
         external: None,
         logs_dir: &logs,
     };
     let environment = Arc::new(Environment::up(spec, &Progress::silent()).await.unwrap());
-    let names = Names::new("evidence", false);
+    let names = Names::new(name, false);
     verifier::create_topics(&environment.verifier(), &names, plan.cluster.partitions).await.unwrap();
     let spec = ClusterSpec { plan: &plan, binaries: &binaries, logs, names };
     let cluster = Arc::new(Cluster::up(&spec, &environment, &recorder).await.unwrap());
     let field = Field { environment: Arc::clone(&environment), cluster: Arc::clone(&cluster) };
-
-    // Blows are judged by the age of what they leave behind, so nothing may be young before the first one.
-    wait::pause(std::time::Duration::from_secs(4)).await;
     let mut wrong = Vec::new();
-    for blow in [FaultKind::RedisClientKill, FaultKind::PostgresTerminate] {
-        if let Ok(seen) = evidence::prove(&blow, &field).await {
-            wrong.push(format!("{}: seen without injection: {seen}", blow));
-        }
-    }
-    for kind in catalogue() {
-        let name = kind.to_string();
-        let blow = matches!(kind, FaultKind::RedisClientKill | FaultKind::PostgresTerminate);
-        // A session may be young because of the fault before this one; blows were looked for above.
-        if !blow && let Ok(seen) = evidence::prove(&kind, &field).await {
-            wrong.push(format!("{name}: seen without injection: {seen}"));
-        }
-        let active = match faults::inject(&kind, &field).await {
-            Ok(active) => active,
-            Err(error) => {
-                wrong.push(format!("{name}: not injected: {error}"));
-                continue;
-            }
-        };
-        let seen = wait::until("evidence", std::time::Duration::from_secs(5), async || {
-            evidence::prove(&kind, &field).await
-        });
-        if let Err(error) = seen.await {
-            wrong.push(format!("{name}: not seen: {}", error.last));
-        }
-        if let Err(error) = active.heal(&field).await {
-            wrong.push(format!("{name}: not healed: {error}"));
-        }
-    }
-
+    look(&field, &mut wrong).await;
     cluster.down().await;
     drop((field, cluster, recorder));
     Arc::try_unwrap(environment).unwrap().down().await.unwrap();
     history.finish().unwrap();
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Faults that overlap on one link: each is seen beside the other, and the end of one leaves the other in force.
+async fn overlaps(field: &Field, wrong: &mut Vec<String>) {
+    let latency = |latency_ms| {
+        toxic(Service::Kafka, Toxic::Latency { latency_ms, jitter_ms: 0 }, Direction::Downstream)
+    };
+    let slow = toxic(Service::Kafka, Toxic::Bandwidth { kbytes_per_s: 30 }, Direction::Downstream);
+    let hole = toxic(Service::Kafka, Toxic::BlackHole, Direction::Upstream);
+    let down = FaultKind::LinkDown { links: link(ProcessName::Node(1), Service::Kafka) };
+    // Two of one kind, two kinds, and a link that another fault takes down: what ends first, and what is left.
+    for (first, second) in [
+        (latency(200), latency(300)),
+        (latency(300), latency(300)),
+        (latency(200), slow.clone()),
+        (slow, latency(200)),
+        (hole.clone(), latency(200)),
+        (latency(200), down.clone()),
+        (down, latency(200)),
+    ] {
+        let name = format!("{first}, ended under {second}");
+        // At the same moment: they must not take each other's name at the proxy.
+        let (one, other) = tokio::join!(faults::inject(&first, field), faults::inject(&second, field));
+        let (one, other) = match (one, other) {
+            (Ok(one), Ok(other)) => (one, other),
+            (one, other) => {
+                wrong.push(format!("{name}: {:?} {:?}", one.err(), other.err()));
+                continue;
+            }
+        };
+        if let Err(error) = one.heal(field).await {
+            wrong.push(format!("{name}: the first is not healed: {error}"));
+        }
+        let left = wait::until("evidence", std::time::Duration::from_secs(8), async || {
+            evidence::prove(&second, field).await
+        });
+        if let Err(error) = left.await {
+            wrong.push(format!("{name}: the second is not seen any more: {}", error.last));
+        }
+        if let Err(error) = other.heal(field).await {
+            wrong.push(format!("{name}: the second is not healed: {error}"));
+        }
+    }
+    // Flapping: the same fault again and again, each time by the same name.
+    let flapping = latency(200);
+    for turn in 0..5 {
+        match faults::inject(&flapping, field).await {
+            Ok(active) => {
+                if let Err(error) = active.heal(field).await {
+                    wrong.push(format!("{flapping}, time {turn}: not healed: {error}"));
+                }
+            }
+            Err(error) => wrong.push(format!("{flapping}, time {turn}: not injected: {error}")),
+        }
+    }
 }

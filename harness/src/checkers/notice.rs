@@ -1,0 +1,259 @@
+//! How soon nodes notice that they are cut off, and how soon they are whole again: part of [`super::recovery`].
+//!
+//! - *Cut off*: every node of a fault that takes Redis or Kafka away from it altogether: the service is stopped, killed
+//!   or frozen, or the node's link is down or a black hole, or Redis closes its subscriptions. (PostgreSQL is not asked
+//!   for: a node without it is degraded, not unready.)
+//! - *Noticed*: its readiness names the service as missing. Counted from the moment the injector was done.
+//! - *Whole*: it is ready, from then on. Counted from the moment the fault was shown healed.
+//!
+//! `expect.nodes_notice_within_ms` is violated by a node that notices later, or not at all though the fault lasted so long.
+//! If the fault was healed before the time was up, nobody can tell.
+//!
+//! **Evidence**: the contractual `readiness` lines of the nodes' logs, by the clock of the run, as they are read: a node
+//! writes one within 100 ms of the change.
+
+use crate::{
+    checkers::{Case, Finding, windows::Window},
+    history::{Lifecycle, index::ProcessDid},
+    plan::{FaultKind, LinkName, Plan, ProcessName, Service, Toxic},
+};
+
+/// One node under one fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noticed {
+    /// Which node.
+    pub node: String,
+    /// When it noticed, after the injection.
+    pub after_us: Option<u64>,
+    /// When it was whole, after the heal.
+    pub whole_us: Option<u64>,
+}
+
+/// Judges and describes every fault that cuts nodes off.
+pub(super) fn judge(case: &Case<'_>, finding: &mut Finding) {
+    let limit_us = case.plan.expect.nodes_notice_within_ms.map(|limit| limit.saturating_mul(1_000));
+    let (mut candidates, mut faults, mut slowest_us, mut whole_us) = (0_u64, 0_u64, 0, 0);
+    for window in &case.windows {
+        let Some((service, nodes)) = cut_off(case.plan, &case.plan.faults[window.fault].fault) else {
+            continue;
+        };
+        candidates += 1;
+        let Some(noticed) = noticed(case, window, service, &nodes) else {
+            if limit_us.is_some() {
+                finding.unknown(|| format!("{}: not shown in force, so nobody could notice", window.name));
+            }
+            continue;
+        };
+        faults += 1;
+        let (took, whole) = (slowest(&noticed, |one| one.after_us), slowest(&noticed, |one| one.whole_us));
+        slowest_us = slowest_us.max(took.unwrap_or(0));
+        whole_us = whole_us.max(whole.unwrap_or(0));
+        finding.note(|| describe(window, &noticed, took, whole));
+        if let Some(limit_us) = limit_us {
+            judge_limit(case, window, &noticed, limit_us, finding);
+        }
+    }
+    if faults > 0 {
+        finding.count("slowest_notice_ms", slowest_us / 1_000);
+        finding.count("slowest_ready_again_ms", whole_us / 1_000);
+    } else if limit_us.is_some() && candidates == 0 {
+        finding.unknown(|| "no fault cuts a node off from Redis or Kafka: nothing to notice".to_owned());
+    }
+}
+
+fn judge_limit(case: &Case<'_>, window: &Window, noticed: &[Noticed], limit_us: u64, finding: &mut Finding) {
+    let lasted_us = lasted_us(window);
+    for Noticed { node, after_us, .. } in noticed {
+        match after_us {
+            Some(after_us) if *after_us > limit_us => finding
+                .violated(|| format!("{}: {node} noticed only after {} ms", window.name, after_us / 1_000)),
+            Some(_) => {}
+            None if lasted_us < limit_us => finding.unknown(|| {
+                format!("{}: healed after {} ms, before {node} had to notice", window.name, lasted_us / 1_000)
+            }),
+            None => match case.history.doubts().first() {
+                Some(doubt) => finding.unknown(|| doubt.clone()),
+                None => finding.violated(|| {
+                    format!("{}: {node} did not notice in {} ms", window.name, lasted_us / 1_000)
+                }),
+            },
+        }
+    }
+}
+
+fn describe(window: &Window, noticed: &[Noticed], took: Option<u64>, whole: Option<u64>) -> String {
+    let missed = noticed.iter().filter(|one| one.after_us.is_none()).count();
+    let all = noticed.len();
+    let took = match took {
+        Some(took) if missed == 0 => {
+            format!("all {all} nodes noticed, the slowest after {} ms", took / 1_000)
+        }
+        Some(took) => {
+            format!("{} of {all} nodes noticed, the slowest after {} ms", all - missed, took / 1_000)
+        }
+        None => format!("none of {all} nodes noticed"),
+    };
+    let whole = match whole {
+        Some(whole) => format!("ready again {} ms after the heal", whole / 1_000),
+        None => "not seen ready again".to_owned(),
+    };
+    format!("{}: {took}; {whole}", window.name)
+}
+
+fn slowest(noticed: &[Noticed], time: impl Fn(&Noticed) -> Option<u64>) -> Option<u64> {
+    noticed.iter().filter_map(time).max()
+}
+
+fn lasted_us(window: &Window) -> u64 {
+    let from_us = window.injected_us.unwrap_or(u64::MAX);
+    window.heal_asked_us.or(window.ended_us()).unwrap_or(u64::MAX).saturating_sub(from_us)
+}
+
+/// How the nodes fared under one fault; `None` when the fault was not shown in force. A node that ended meanwhile is left
+/// out: another fault took it away.
+fn noticed(
+    case: &Case<'_>,
+    window: &Window,
+    service: Service,
+    nodes: &[ProcessName],
+) -> Option<Vec<Noticed>> {
+    window.proved.as_ref()?;
+    let (asked_us, injected_us) = (window.began_us()?, window.injected_us?);
+    let heal_asked_us = window.heal_asked_us.or(window.ended_us()).unwrap_or(u64::MAX);
+    let healed_us = window.ended_us().unwrap_or(u64::MAX);
+    let mut all = Vec::new();
+    for node in nodes.iter().map(ToString::to_string) {
+        let of_node = |process| case.history.process_name(process) == node;
+        let steps = || case.history.process_steps().iter().filter(|step| of_node(step.process));
+        let ended = |step: &&crate::history::index::ProcessStep| {
+            matches!(step.what, ProcessDid::Exited { .. }) && (asked_us..=healed_us).contains(&step.at_us)
+        };
+        if healed_us != u64::MAX && steps().any(|step| ended(&step)) {
+            continue;
+        }
+        let said = || {
+            steps().filter_map(|step| match &step.what {
+                ProcessDid::Said(Lifecycle::Readiness { ready, missing }) => {
+                    Some((step.at_us, *ready, missing))
+                }
+                _ => None,
+            })
+        };
+        let misses = |missing: &str| missing.split(',').any(|name| name == service.name());
+        let before = said().take_while(|(at_us, ..)| *at_us < asked_us).last();
+        let after_us = match before {
+            // It is cut off already, and knows.
+            Some((_, _, missing)) if misses(missing) => Some(0),
+            _ => said()
+                .find(|(at_us, _, missing)| *at_us >= asked_us && *at_us <= healed_us && misses(missing))
+                .map(|(at_us, ..)| at_us.saturating_sub(injected_us)),
+        };
+        let at_heal = said().take_while(|(at_us, ..)| *at_us < heal_asked_us).last();
+        let whole_us = match at_heal {
+            Some((_, true, _)) => Some(0),
+            _ => said()
+                .find(|(at_us, ready, _)| *ready && *at_us >= heal_asked_us)
+                .map(|(at_us, ..)| at_us.saturating_sub(healed_us)),
+        };
+        all.push(Noticed { node, after_us, whole_us });
+    }
+    (!all.is_empty()).then_some(all)
+}
+
+/// The nodes that a fault cuts off altogether from a service they cannot do without, and that service.
+fn cut_off(plan: &Plan, fault: &FaultKind) -> Option<(Service, Vec<ProcessName>)> {
+    let all = || (1..=plan.cluster.nodes).map(ProcessName::Node).collect();
+    let needed = |service: Service| service != Service::Postgres;
+    let of = |links: &[LinkName]| {
+        let service = links.first().map(|link| link.service).filter(|service| needed(*service))?;
+        let links = links.iter().filter(|link| link.service == service).map(|link| link.process);
+        let nodes: Vec<ProcessName> = links.filter(|name| matches!(name, ProcessName::Node(_))).collect();
+        (!nodes.is_empty()).then_some((service, nodes))
+    };
+    match fault {
+        FaultKind::ServiceStop { service }
+        | FaultKind::ServiceKill { service }
+        | FaultKind::ServicePause { service } => needed(*service).then(|| (*service, all())),
+        FaultKind::LinkDown { links } => of(links),
+        FaultKind::LinkToxic { links, toxic: Toxic::BlackHole, .. } => of(links),
+        FaultKind::RedisClientKill => Some((Service::Redis, all())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        checkers::{Verdict, fixture::Run, recovery::Recovery},
+        history::{FaultStep, Lifecycle, What},
+        plan::{FaultKind, PlannedFault, Service},
+    };
+
+    fn readiness(node: &str, missing: &str) -> What {
+        let event = Lifecycle::Readiness { ready: missing.is_empty(), missing: missing.to_owned() };
+        What::Lifecycle { process: node.to_owned(), event }
+    }
+
+    /// Redis is away from 5 s to 8 s; two nodes say so at the given times, and are ready 400 ms after the heal.
+    fn outage(limit_ms: Option<u64>, noticed_ms: [Option<u64>; 2]) -> Run {
+        let mut run = Run::clean(200);
+        run.plan.expect.nodes_notice_within_ms = limit_ms;
+        let fault = FaultKind::ServiceStop { service: Service::Redis };
+        run.plan.faults.push(PlannedFault { at_ms: 5_000, for_ms: 3_000, fault });
+        let step = |step| What::Fault { fault: 0, step };
+        run = run
+            .at_ms(4_900, step(FaultStep::Asked))
+            .at_ms(5_000, step(FaultStep::Injected))
+            .at_ms(5_060, step(FaultStep::Proved { evidence: "connection refused".into() }))
+            .at_ms(8_000, step(FaultStep::HealAsked))
+            .at_ms(8_100, step(FaultStep::Healed { evidence: "PONG".into() }));
+        for (node, at_ms) in ["node-1", "node-2"].into_iter().zip(noticed_ms) {
+            run = run.at_ms(0, readiness(node, ""));
+            if let Some(at_ms) = at_ms {
+                run = run.at_ms(at_ms, readiness(node, "redis")).at_ms(8_500, readiness(node, ""));
+            }
+        }
+        run
+    }
+
+    #[test]
+    fn every_way_to_be_wrong() {
+        use Verdict::{Holds, Unknown, Violated};
+        for (name, run, expected) in [
+            ("in time", outage(Some(2_000), [Some(5_600), Some(6_100)]), Holds),
+            ("while it was injected", outage(Some(100), [Some(4_950), Some(5_000)]), Holds),
+            ("one too late", outage(Some(1_000), [Some(5_600), Some(6_100)]), Violated),
+            ("one never", outage(Some(1_000), [Some(5_600), None]), Violated),
+            ("one never, and nobody minds", outage(None, [Some(5_600), None]), Holds),
+            ("healed too soon to tell", outage(Some(3_500), [Some(5_600), None]), Unknown),
+            (
+                "not proved",
+                outage(Some(1_000), [Some(5_600), Some(5_600)])
+                    .without(|what| matches!(what, What::Fault { step: FaultStep::Proved { .. }, .. })),
+                Unknown,
+            ),
+        ] {
+            let finding = run.judged(&Recovery);
+            assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
+        }
+    }
+
+    #[test]
+    fn the_slowest_node_is_named_with_its_times() {
+        let finding = outage(None, [Some(5_600), Some(6_100)]).judged(&Recovery);
+        assert_eq!(
+            (finding.counts["slowest_notice_ms"], finding.counts["slowest_ready_again_ms"]),
+            (1_100, 400)
+        );
+        let said = "all 2 nodes noticed, the slowest after 1100 ms; ready again 400 ms after the heal";
+        assert!(finding.details.iter().any(|detail| detail.text.contains(said)), "{finding:#?}");
+    }
+
+    #[test]
+    fn a_node_that_cannot_notice_is_not_judged() {
+        let mut run = Run::clean(200).with_postgres_outage(5_000, 8_000);
+        run.plan.expect.nodes_notice_within_ms = Some(1_000);
+        let finding = run.judged(&Recovery);
+        assert_eq!(finding.verdict, Verdict::Unknown, "{finding:#?}");
+    }
+}

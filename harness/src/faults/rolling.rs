@@ -1,0 +1,151 @@
+//! A rolling restart: SIGTERM, gone, started, ready, and the next. Like a deployment, it is over when the last is ready.
+//!
+//! **Evidence**: while it rolls, a process that is gone, or whose pid or start time in /proc are others than before; at the end, for every
+//! process, that it was seen gone (no such pid, its address refuses), that pid or start time in /proc are others than
+//! before, and that it is ready.
+
+use std::time::Duration;
+
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::{
+    cluster::Life,
+    faults::{FaultError, Field},
+    plan::ProcessName,
+    wait,
+};
+
+/// A process that has ended is seen gone within this.
+const GONE_LIMIT: Duration = Duration::from_secs(5);
+
+/// A rolling restart under way.
+#[derive(Debug)]
+pub(super) struct Rolling {
+    before: Vec<(ProcessName, Option<Life>)>,
+    stop: CancellationToken,
+    task: Option<AbortOnDropHandle<Outcome>>,
+    outcome: Outcome,
+}
+
+/// What has been done.
+#[derive(Debug, Default)]
+struct Outcome {
+    /// What showed each process gone.
+    gone: Vec<(ProcessName, String)>,
+    /// The first thing that went wrong; the roll ended there.
+    trouble: Option<String>,
+}
+
+/// Begins.
+pub(super) fn begin(field: &Field, processes: &[ProcessName], gap: Duration) -> Rolling {
+    let before = processes.iter().map(|process| (*process, field.cluster.look_life(*process))).collect();
+    let stop = CancellationToken::new();
+    let (field, processes, stopped) = (field.clone(), processes.to_vec(), stop.clone());
+    // On a thread of its own: waiting for facts is nothing that may move between threads.
+    let runtime = tokio::runtime::Handle::current();
+    let task = tokio::task::spawn_blocking(move || runtime.block_on(roll(&field, &processes, gap, &stopped)));
+    Rolling { before, stop, task: Some(AbortOnDropHandle::new(task)), outcome: Outcome::default() }
+}
+
+async fn roll(
+    field: &Field,
+    processes: &[ProcessName],
+    gap: Duration,
+    stopped: &CancellationToken,
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    for (turn, process) in processes.iter().enumerate() {
+        if turn > 0 {
+            stopped.run_until_cancelled(wait::pause(gap)).await;
+        }
+        if stopped.is_cancelled() {
+            break;
+        }
+        match restart(field, *process).await {
+            Ok(gone) => outcome.gone.push((*process, gone)),
+            Err(error) => {
+                outcome.trouble = Some(format!("{process}: {error}"));
+                break;
+            }
+        }
+    }
+    outcome
+}
+
+async fn restart(field: &Field, process: ProcessName) -> Result<String, String> {
+    // A process that had to be killed is started again all the same.
+    let ended = field.cluster.terminate(process).await.map_err(|error| error.to_string());
+    let gone = wait::until("it gone", GONE_LIMIT, async || field.cluster.look_gone(process).await).await;
+    field.cluster.start(process).await.map_err(|error| error.to_string())?;
+    ended?;
+    gone.map_err(|error| error.to_string())
+}
+
+impl Rolling {
+    /// Waits until the last process is ready, or one failed.
+    pub(super) async fn over(&mut self) {
+        if let Some(task) = self.task.as_mut() {
+            self.outcome = match task.await {
+                Ok(outcome) => outcome,
+                Err(error) => Outcome { trouble: Some(error.to_string()), ..Outcome::default() },
+            };
+            self.task = None;
+        }
+    }
+
+    /// Looks for a process that is away, or that lives another life than before.
+    pub(super) async fn prove(&self, field: &Field) -> Result<String, String> {
+        let mut instead = Vec::new();
+        for (process, before) in &self.before {
+            match field.cluster.look_life(*process) {
+                Some(now) if *before != Some(now) => {
+                    let age_ms = now.age.as_millis();
+                    return Ok(format!("{process} is another life, pid {}, begun {age_ms} ms ago", now.pid));
+                }
+                Some(now) => instead.push(format!("{process} still has pid {}", now.pid)),
+                None => return away(&[*process], field).await,
+            }
+        }
+        Err(instead.join("; "))
+    }
+
+    /// Lets the restart under way come to its end, begins no other, and shows that every process was restarted.
+    pub(super) async fn heal(mut self, field: &Field) -> Result<String, FaultError> {
+        let in_time = self.task.as_ref().is_none_or(|task| task.is_finished());
+        self.stop.cancel();
+        self.over().await;
+        let still = |text: String| Err(FaultError::StillThere(text));
+        if let Some(trouble) = &self.outcome.trouble {
+            return still(format!("the restart stopped at {trouble}"));
+        }
+        let (done, all) = (self.outcome.gone.len(), self.before.len());
+        if !in_time || done < all {
+            return still(format!(
+                "only {done} of {all} processes were restarted in the time given by for_s"
+            ));
+        }
+        let mut seen = Vec::new();
+        for (process, before) in &self.before {
+            let now = field.cluster.look_life(*process);
+            match (before, now) {
+                (Some(before), Some(now)) if *before != now => {
+                    seen.push(format!("{process} was pid {} and is pid {}", before.pid, now.pid));
+                }
+                (_, now) => return still(format!("{process} was {before:?} and is {now:?}")),
+            }
+        }
+        Ok(seen.join("; "))
+    }
+}
+
+/// Looks for a process that is away at this moment.
+pub(super) async fn away(processes: &[ProcessName], field: &Field) -> Result<String, String> {
+    let mut instead = Vec::new();
+    for process in processes {
+        match field.cluster.look_gone(*process).await {
+            Ok(gone) => return Ok(format!("{process}: {gone}")),
+            Err(there) => instead.push(there),
+        }
+    }
+    Err(instead.join("; "))
+}
