@@ -81,6 +81,10 @@ struct RunArgs {
     /// Run every scenario, one after the other; the worst decides the exit code.
     #[arg(long, conflicts_with = "plan")]
     all: bool,
+    /// Run each scenario this often in a row. A verdict that changes from run to run is a defect of the cluster or of
+    /// squall; either way worth finding.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000), conflicts_with = "plan")]
+    times: u32,
     /// Carry out the plan of an earlier run again.
     #[arg(long, value_name = "PLAN.JSON")]
     plan: Option<PathBuf>,
@@ -193,7 +197,7 @@ async fn dispatch(command: Command, cancel: &CancellationToken) -> Result<Exit, 
         }
         Command::List { long } => {
             for found in library::all()? {
-                door::print(&format!("{:<22} {}", found.name, library::title(&found)?));
+                door::print(&format!("{:<24} {}", found.name, library::title(&found)?));
                 if long {
                     door::print(&format!("{}\n", library::prose(&found.text)));
                 }
@@ -210,8 +214,13 @@ async fn dispatch(command: Command, cancel: &CancellationToken) -> Result<Exit, 
 async fn run_command(args: RunArgs, cancel: &CancellationToken) -> Result<Exit, Refused> {
     let progress = Progress::for_stderr();
     environment::sweep(&progress).await;
-    if args.all {
-        return all::run_all(&args, &progress, cancel).await;
+    let many = match &args.scenario {
+        _ if args.all => Some(library::all()?),
+        Some(name) if args.times > 1 => Some(vec![library::find(name)?]),
+        _ => None,
+    };
+    if let Some(scenarios) = many {
+        return all::run_many(&args, &scenarios, &progress, cancel).await;
     }
     let mut plan = match (&args.plan, &args.scenario) {
         (Some(file), _) => folder::read_plan(file)?,

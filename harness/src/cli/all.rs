@@ -1,4 +1,4 @@
-//! `squall run --all`: the catalogue, one line a scenario while it goes, a table at the end.
+//! `squall run --all`, and `--times N`: many runs, one line each while they go, a table of scenarios at the end.
 
 use std::time::Instant;
 
@@ -9,43 +9,77 @@ use crate::{
     exit::Exit,
     progress::Progress,
     run::{self, RunError},
-    scenario::library,
+    scenario::library::Found,
 };
 
-pub(super) async fn run_all(
+/// One scenario's runs.
+struct Row {
+    name: String,
+    runs: u32,
+    held: u32,
+    worst: Exit,
+    took_s: f64,
+    /// What the worst run said.
+    said: String,
+}
+
+pub(super) async fn run_many(
     args: &RunArgs,
+    scenarios: &[Found],
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<Exit, Refused> {
     // Every file is read before the first run: a misspelt last scenario is not found out after half an hour.
-    let mut plans = Vec::new();
-    for found in library::all()? {
-        plans.push(plan_of(args, &found)?);
+    for found in scenarios {
+        plan_of(args, found)?;
     }
-    let mut rows = Vec::new();
-    let mut worst = Exit::Holds;
-    for plan in plans {
-        let (name, began) = (plan.scenario.clone(), Instant::now());
-        let (exit, said) = match run::run(&request(args, plan)?, progress, cancel).await {
-            Ok(finished) => (finished.judged.exit(), finished.judged.headline()),
-            Err(RunError::Interrupted) => return Err(RunError::Interrupted.into()),
-            Err(error) => {
-                let said = error.to_string();
-                (door::show(error.into()), said)
-            }
+    let mut rows: Vec<Row> = Vec::new();
+    for found in scenarios {
+        let mut row = Row {
+            name: found.name.clone(),
+            runs: 0,
+            held: 0,
+            worst: Exit::Holds,
+            took_s: 0.0,
+            said: String::new(),
         };
-        let row =
-            format!("{:<22} {:>4}  {:>5.0} s  {said}", name, exit.code(), began.elapsed().as_secs_f64());
-        progress.say(&row);
+        for _ in 0..args.times {
+            let began = Instant::now();
+            // A plan of its own for every run: without --seed each draws another seed.
+            let plan = plan_of(args, found)?;
+            let (exit, said) = match run::run(&request(args, plan)?, progress, cancel).await {
+                Ok(finished) => (finished.judged.exit(), finished.judged.headline()),
+                Err(RunError::Interrupted) => return Err(RunError::Interrupted.into()),
+                Err(error) => {
+                    let said = error.to_string();
+                    (door::show(error.into()), said)
+                }
+            };
+            let took_s = began.elapsed().as_secs_f64();
+            progress.say(format!("{:<24} {:>4}  {took_s:>5.0} s  {said}", row.name, exit.code()));
+            row.runs += 1;
+            row.held += u32::from(exit == Exit::Holds);
+            row.took_s += took_s;
+            if row.runs == 1 || worse(row.worst, exit) != row.worst {
+                (row.worst, row.said) = (exit, said);
+            }
+        }
         rows.push(row);
-        worst = worse(worst, exit);
     }
     progress.finish();
-    door::print(&format!("{:<22} {:>4}  {:>7}  said", "scenario", "exit", "took"));
-    for row in rows {
-        door::print(&row);
+    door::print(&format!("{:<24} {:>4}  {:>9}  {:>7}  said", "scenario", "exit", "held", "took"));
+    for row in &rows {
+        door::print(&format!(
+            "{:<24} {:>4}  {:>3} of {:>2}  {:>5.0} s  {}",
+            row.name,
+            row.worst.code(),
+            row.held,
+            row.runs,
+            row.took_s,
+            row.said
+        ));
     }
-    Ok(worst)
+    Ok(rows.iter().fold(Exit::Holds, |worst, row| worse(worst, row.worst)))
 }
 
 /// Violated is worse than not knowing, and anything is worse than holding.

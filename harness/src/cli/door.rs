@@ -38,6 +38,8 @@ pub(super) enum Refused {
         #[source]
         source: std::io::Error,
     },
+    #[error("{0} was not violated: there is no failure to minimise")]
+    NotViolated(String),
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
     #[error("cannot listen for signals")]
@@ -47,9 +49,11 @@ pub(super) enum Refused {
 impl Refused {
     fn exit(&self) -> Exit {
         match self {
-            Self::Scenario(_) | Self::MissingFlag(_) | Self::BadOption(_) | Self::BadMessage(_) => {
-                Exit::Usage
-            }
+            Self::Scenario(_)
+            | Self::MissingFlag(_)
+            | Self::BadOption(_)
+            | Self::BadMessage(_)
+            | Self::NotViolated(_) => Exit::Usage,
             Self::Folder(error) | Self::Run(RunError::Folder(error)) => match error {
                 FolderError::Malformed { .. } => Exit::Usage,
                 FolderError::Io { verb: "read", .. } => Exit::Usage,

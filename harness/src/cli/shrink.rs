@@ -7,11 +7,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ServicesArgs, door, door::Refused};
 use crate::{
+    checkers::Verdict,
     environment,
     exit::Exit,
     plan::Plan,
     progress::Progress,
-    run::{self, Request, RunError, folder::RunFolder},
+    run::{self, Request, RunError, folder::RunFolder, judge},
     shrink,
 };
 
@@ -35,8 +36,14 @@ pub(super) struct ShrinkArgs {
 pub(super) async fn shrink(args: ShrinkArgs, cancel: &CancellationToken) -> Result<Exit, Refused> {
     let progress = Progress::for_stderr();
     environment::sweep(&progress).await;
-    let mut search = Search { args: &args, progress: &progress, cancel, runs: 0 };
-    let mut smallest = RunFolder::open(&args.run)?.plan()?;
+    let folder = RunFolder::open(&args.run)?;
+    let culprits = violated_by(&judge::judge(&folder)?);
+    if culprits.is_empty() {
+        return Err(Refused::NotViolated(args.run.display().to_string()));
+    }
+    let mut search = Search { args: &args, culprits, progress: &progress, cancel, runs: 0 };
+    progress.say(format!("looking for the smallest plan that violates {}", search.culprits.join(" or ")));
+    let mut smallest = folder.plan()?;
     'again: loop {
         for smaller in shrink::candidates(&smallest) {
             if search.runs >= args.runs_max {
@@ -66,8 +73,20 @@ pub(super) async fn shrink(args: ShrinkArgs, cancel: &CancellationToken) -> Resu
     Ok(if failed > 0 { Exit::Violated } else { Exit::Unknown })
 }
 
+/// The checkers that a run violated.
+fn violated_by(judged: &judge::Judged) -> Vec<String> {
+    let findings = judged.judgement().findings.iter();
+    findings
+        .filter(|finding| finding.verdict == Verdict::Violated)
+        .map(|finding| finding.checker.clone())
+        .collect()
+}
+
 struct Search<'a> {
     args: &'a ShrinkArgs,
+    /// What the original violated. A smaller plan that only violates something else (a demand for many acks, say, that
+    /// fewer users cannot meet) is another failure.
+    culprits: Vec<String>,
     progress: &'a Progress,
     cancel: &'a CancellationToken,
     runs: u32,
@@ -86,7 +105,10 @@ impl Search<'_> {
                 out: self.args.out.clone(),
             };
             match run::run(&request, self.progress, self.cancel).await {
-                Ok(finished) => failed += u32::from(finished.judged.exit() == Exit::Violated),
+                Ok(finished) => {
+                    let same = |checker: &String| self.culprits.contains(checker);
+                    failed += u32::from(violated_by(&finished.judged).iter().any(same));
+                }
                 Err(RunError::Interrupted) => return Err(RunError::Interrupted.into()),
                 // A run that could not be carried out says nothing about the plan.
                 Err(error) => self.progress.say(format!("  no verdict: {error}")),
