@@ -20,6 +20,7 @@ pub mod reconcile;
 pub mod recovery;
 pub mod resources;
 pub mod story;
+pub mod strangers;
 pub mod survival;
 pub mod validity;
 pub mod windows;
@@ -84,7 +85,7 @@ pub trait Checker: Sync {
 }
 
 /// Every checker, in the order of reports: first what users lose, then how it felt, then whether to believe it.
-pub const ALL: [&dyn Checker; 13] = [
+pub const ALL: [&dyn Checker; 14] = [
     &durability::Durability,
     &exactly_once::ExactlyOnce,
     &delivery::Delivery,
@@ -92,6 +93,7 @@ pub const ALL: [&dyn Checker; 13] = [
     &isolation::Isolation,
     &pause::Pause,
     &survival::Survival,
+    &strangers::Strangers,
     &recovery::Recovery,
     &liveness::Liveness,
     &latency::Latency,

@@ -4,6 +4,7 @@
 //! sees makes a fault count.
 
 mod bulk;
+pub mod clients;
 pub mod evidence;
 mod links;
 pub mod player;
@@ -89,6 +90,8 @@ enum Hold {
     Session(Box<sqlx::PgConnection>),
     /// A task that strikes again and again; undone by stopping it.
     Striking { stop: CancellationToken, task: AbortOnDropHandle<u64> },
+    /// Nothing: the load acts the fault out, by the plan. Kept is what was there before.
+    Clients(clients::Before),
 }
 
 /// Puts a fault in force.
@@ -181,8 +184,19 @@ pub async fn inject(kind: &FaultKind, field: &Field) -> Result<ActiveFault, Faul
         FaultKind::PostgresLock => Hold::Session(Box::new(
             postgres::lock_messages(&field.environment.verifier().postgres_url).await?,
         )),
+        FaultKind::ClientReconnectStorm { .. }
+        | FaultKind::ClientSlow { .. }
+        | FaultKind::ClientCrash { .. }
+        | FaultKind::ClientMalformed { .. }
+        | FaultKind::ClientOversize { .. } => Hold::Clients(clients::Before::of(field).await),
     };
     Ok(ActiveFault { kind: kind.clone(), hold })
+}
+
+/// How long before its time a fault is to be injected: one on clients only looks at them, and must have done so before they
+/// act.
+pub fn lead(kind: &FaultKind) -> Duration {
+    if clients::concerns(kind) { clients::LEAD } else { Duration::ZERO }
 }
 
 fn state(done: Result<(), EnvironmentError>) -> Result<Hold, FaultError> {
@@ -224,7 +238,7 @@ impl ActiveFault {
         }
     }
 
-    /// Looks for the fault: [`evidence::prove`], which for a rolling restart also knows how things were before.
+    /// Looks for the fault: [`evidence::prove`], which for a rolling restart or a fault on clients also knows how things were before.
     ///
     /// # Errors
     ///
@@ -232,6 +246,7 @@ impl ActiveFault {
     pub async fn prove(&self, field: &Field) -> Result<String, String> {
         match &self.hold {
             Hold::Rolling(rolling) => rolling.prove(field).await,
+            Hold::Clients(before) => clients::prove(&self.kind, before, field).await,
             _ => evidence::prove(&self.kind, field).await,
         }
     }
@@ -250,8 +265,13 @@ impl ActiveFault {
     ///
     /// [`FaultError`] when it could not be ended, or is still to be seen within [`HEAL_LIMIT`].
     pub async fn heal(self, field: &Field) -> Result<String, FaultError> {
+        let mut before = None;
         let done = match self.hold {
             Hold::State => None,
+            Hold::Clients(seen) => {
+                before = Some(seen);
+                None
+            }
             Hold::Toxics { applied, ramp } => {
                 ramp::cut(ramp).await;
                 for toxic in &applied {
@@ -301,12 +321,19 @@ impl ActiveFault {
             | FaultKind::RollingRestart { .. }
             | FaultKind::RedisClientKill
             | FaultKind::PostgresTerminate
-            | FaultKind::PostgresLock => {}
+            | FaultKind::PostgresLock
+            | FaultKind::ClientReconnectStorm { .. }
+            | FaultKind::ClientSlow { .. }
+            | FaultKind::ClientCrash { .. }
+            | FaultKind::ClientMalformed { .. }
+            | FaultKind::ClientOversize { .. } => {}
         }
-        let seen =
-            wait::until("the fault gone", HEAL_LIMIT, async || evidence::gone(&self.kind, field).await)
-                .await
-                .map_err(|error| FaultError::StillThere(error.to_string()))?;
+        let seen = wait::until("the fault gone", HEAL_LIMIT, async || match &before {
+            Some(before) => clients::gone(&self.kind, before, field).await,
+            None => evidence::gone(&self.kind, field).await,
+        })
+        .await
+        .map_err(|error| FaultError::StillThere(error.to_string()))?;
         Ok(match done {
             Some(done) => format!("{seen}; {done}"),
             None => seen,

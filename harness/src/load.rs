@@ -14,11 +14,13 @@
 
 mod account;
 mod bodies;
+mod client_faults;
 mod goose;
 mod pacer;
 mod participant;
 pub mod socket_io;
 pub mod stats;
+mod strangers;
 
 use std::{
     net::SocketAddr,
@@ -163,7 +165,7 @@ pub struct Load {
     due: Vec<mpsc::Sender<u32>>,
     pacer: Option<Pacer>,
     attack: goose::Attack,
-    _helpers: [AbortOnDropHandle<()>; 2],
+    helpers: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Load {
@@ -200,7 +202,7 @@ impl Load {
             })
             .unzip();
         let attack = goose::Attack::start(participants, &cancel)?;
-        let helpers = [
+        let helpers = vec![
             {
                 let (cancel, stage) = (cancel.clone(), Arc::clone(&stage));
                 AbortOnDropHandle::new(tokio::spawn(async move {
@@ -213,7 +215,7 @@ impl Load {
                 AbortOnDropHandle::new(tokio::spawn(async move { account::keep(&world).await }))
             },
         ];
-        let load = Self { world, stage, cancel, due, pacer: None, attack, _helpers: helpers };
+        let load = Self { world, stage, cancel, due, pacer: None, attack, helpers };
         match load.wait_for_everybody(users).await {
             Ok(()) => Ok(load),
             Err(error) => {
@@ -253,6 +255,9 @@ impl Load {
     pub async fn schedule(&mut self, zero: Instant) -> Result<(), LoadError> {
         let world = &self.world;
         world.zero.set(zero).map_err(|_| LoadError::TwiceScheduled)?;
+        // Everybody with something to do on purpose sets an alarm for it.
+        self.stage.send_modify(|_| {});
+        self.helpers.extend(strangers::start(world, zero));
         let due = std::mem::take(&mut self.due);
         self.pacer = Some(Pacer::start(Arc::clone(world), due, zero).map_err(LoadError::Pacer)?);
 

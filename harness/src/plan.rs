@@ -2,6 +2,7 @@
 //! starts, and `squall run --plan` carries it out again.
 
 pub mod arrivals;
+pub mod clients;
 pub mod fault;
 
 use serde::{Deserialize, Serialize};

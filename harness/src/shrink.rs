@@ -106,7 +106,10 @@ fn victims(kind: &FaultKind) -> usize {
         | FaultKind::ProcessPause { processes }
         | FaultKind::RollingRestart { processes, .. }
         | FaultKind::ProcessClockSkew { processes, .. } => processes.len(),
-        _ => 1,
+        FaultKind::ClientMalformed { strangers } | FaultKind::ClientOversize { strangers } => {
+            *strangers as usize
+        }
+        other => other.struck_percent().map_or(1, |percent| percent as usize),
     }
 }
 
@@ -146,9 +149,23 @@ fn narrower(fault: &PlannedFault) -> Vec<PlannedFault> {
             .into_iter()
             .map(|processes| FaultKind::ProcessClockSkew { processes, offset_s: *offset_s })
             .collect(),
-        _ => Vec::new(),
+        other => fewer_clients(other).into_iter().collect(),
     };
     kinds.into_iter().map(|kind| PlannedFault { fault: kind, ..fault.clone() }).collect()
+}
+
+/// The same fault on half as many clients; `None` when that would be none, or for another fault.
+fn fewer_clients(kind: &FaultKind) -> Option<FaultKind> {
+    let mut fewer = kind.clone();
+    match &mut fewer {
+        FaultKind::ClientReconnectStorm { share_percent: clients, .. }
+        | FaultKind::ClientSlow { share_percent: clients }
+        | FaultKind::ClientCrash { share_percent: clients }
+        | FaultKind::ClientMalformed { strangers: clients }
+        | FaultKind::ClientOversize { strangers: clients } => *clients /= 2,
+        _ => return None,
+    }
+    (victims(&fewer) > 0).then_some(fewer)
 }
 
 #[cfg(test)]

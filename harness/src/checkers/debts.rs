@@ -6,6 +6,9 @@
 //!   cannot be told from what was never sent, so such a debt is only held to what order already proves: every message
 //!   below the highest offset the user did receive.
 //!
+//! A user who asked to resume and was told that the log no longer has what was missed joins afresh by necessity, and the
+//! debt runs on: what the log lost, the user lost.
+//!
 //! Where nobody knows offsets (topology `relay`), [`timed`] works with times instead.
 
 pub mod timed;
@@ -109,6 +112,8 @@ pub struct Debts {
     timed: BTreeMap<u32, Vec<TimedDebt>>,
     /// Users and rooms that were joined afresh after an earlier session.
     pub fresh_joins: u64,
+    /// Users and rooms that could not resume, as the log no longer had what they missed.
+    pub resumes_refused: u64,
     /// Users and rooms whose session ended for good before the ledgers came to rest.
     pub gone: u64,
 }
@@ -119,6 +124,8 @@ struct Running {
     debt: Debt,
     /// Since when the user has had no session.
     away_since_us: Option<u64>,
+    /// A resume was refused, as the log no longer has what is owed.
+    refused: bool,
 }
 
 impl Debts {
@@ -175,8 +182,8 @@ impl Debts {
                 UserDid::Joined { room, partition, offset, resumed } if (partition, offset) != NOWHERE => {
                     let fresh = Debt { user, partition, from: offset, through: i64::MAX, end: End::Stands };
                     match running.get_mut(&room) {
-                        Some(before) if resumed || before.away_since_us.is_none() => {
-                            before.away_since_us = None
+                        Some(before) if resumed || before.refused || before.away_since_us.is_none() => {
+                            (before.away_since_us, before.refused) = (None, false);
                         }
                         Some(before) => {
                             self.fresh_joins += 1;
@@ -186,9 +193,18 @@ impl Debts {
                                 since_us,
                                 Debt { end: End::FreshJoin { at: offset }, ..before.debt },
                             ));
-                            *before = Running { debt: fresh, away_since_us: None };
+                            *before = Running { debt: fresh, away_since_us: None, refused: false };
                         }
-                        None => _ = running.insert(room, Running { debt: fresh, away_since_us: None }),
+                        None => {
+                            running
+                                .insert(room, Running { debt: fresh, away_since_us: None, refused: false });
+                        }
+                    }
+                }
+                UserDid::ResumeRefused { room, .. } => {
+                    if let Some(before) = running.get_mut(&room) {
+                        before.refused = true;
+                        self.resumes_refused += 1;
                     }
                 }
                 UserDid::Left { room } => {
@@ -282,6 +298,15 @@ mod tests {
         assert_eq!(debts.fresh_joins, 1);
         let owing = |offset| old.at(0, offset).max(new.at(0, offset));
         assert_eq!([owing(0), owing(1), owing(3)], [Owing::Owed, Owing::FreshJoin, Owing::Owed]);
+    }
+
+    #[test]
+    fn a_resume_that_the_log_cannot_serve_ends_no_debt() {
+        let refused = What::ResumeRefused { user: 0, room: 0, partition: 0, offset: 1 };
+        let debts = debts(vec![JOIN(0, false), got(0), away(), refused, JOIN(3, false)]);
+        assert_eq!((debts.resumes_refused, debts.fresh_joins), (1, 0));
+        let [debt] = debts.of_room(0) else { panic!("one debt") };
+        assert_eq!([debt.at(0, 1), debt.at(0, 2), debt.at(0, 9)], [Owing::Owed; 3]);
     }
 
     #[test]

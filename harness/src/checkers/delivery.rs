@@ -11,6 +11,7 @@
 //! - *Recovered*: received by catch-up (`replayed`).
 //! - *Unexpected*: received, although its sender was told that it is nowhere (refused, or it never left); or received
 //!   with a position at which Kafka does not hold it.
+//! - *Resume refused*: the user asked for what was missed and the log no longer had it. It stays owed, and so it is lost.
 //! - *Missed by a fresh join*: said between a member's last session and a join that did not resume. Nobody promised it.
 //! - *Unpromised*: in Kafka without an ack, and not received by somebody. Counted only: the sender was told nothing.
 //!
@@ -101,6 +102,7 @@ impl Checker for Delivery {
             ("gone", tally.gone),
             ("missed_by_fresh_join", tally.fresh_join),
             ("unpromised", tally.unpromised),
+            ("resumes_refused", case.debts.resumes_refused),
         ] {
             finding.count(name, number);
         }

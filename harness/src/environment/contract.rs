@@ -142,6 +142,11 @@ pub fn supports(provider: Provider, external: Option<&External>, fault: &FaultKi
         FaultKind::PostgresTerminate => refused("postgres-terminate", "it needs a superuser"),
         FaultKind::PostgresReadOnly => refused("postgres-read-only", "it needs a superuser"),
         FaultKind::PostgresLock
+        | FaultKind::ClientReconnectStorm { .. }
+        | FaultKind::ClientSlow { .. }
+        | FaultKind::ClientCrash { .. }
+        | FaultKind::ClientMalformed { .. }
+        | FaultKind::ClientOversize { .. }
         | FaultKind::ProcessKill { .. }
         | FaultKind::ProcessTerminate { .. }
         | FaultKind::ProcessPause { .. }

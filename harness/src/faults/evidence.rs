@@ -13,6 +13,10 @@ pub const PROBE_LIMIT: Duration = Duration::from_millis(1_500);
 /// A session or subscription is young if it began at most this long ago: the blow that ended its predecessor is recent.
 const YOUNG_S: f64 = 3.0;
 
+/// Clients come and go by themselves: only beside what was there before does it mean anything.
+const NO_BEFORE: &str =
+    "a fault on clients is looked for by `faults::clients`, beside what was there before it";
+
 /// Looks for the fault. `Ok` tells what shows it; `Err` tells what was seen instead.
 ///
 /// # Errors
@@ -79,6 +83,11 @@ pub async fn prove(kind: &FaultKind, field: &Field) -> Result<String, String> {
                 (false, _) => Err("pg_locks shows no exclusive lock on messages".to_owned()),
             }
         }
+        FaultKind::ClientReconnectStorm { .. }
+        | FaultKind::ClientSlow { .. }
+        | FaultKind::ClientCrash { .. }
+        | FaultKind::ClientMalformed { .. }
+        | FaultKind::ClientOversize { .. } => Err(NO_BEFORE.to_owned()),
     }
 }
 
@@ -113,6 +122,11 @@ pub async fn gone(kind: &FaultKind, field: &Field) -> Result<String, String> {
             Ok(still) => Err(still),
             Err(health) => Ok(health),
         },
+        FaultKind::ClientReconnectStorm { .. }
+        | FaultKind::ClientSlow { .. }
+        | FaultKind::ClientCrash { .. }
+        | FaultKind::ClientMalformed { .. }
+        | FaultKind::ClientOversize { .. } => Err(NO_BEFORE.to_owned()),
     }
 }
 

@@ -79,7 +79,8 @@ impl One {
     async fn play(self) {
         let begins = self.zero + Duration::from_millis(self.planned.at_ms);
         let ends = begins + Duration::from_millis(self.planned.for_ms);
-        if self.cancel.run_until_cancelled(wait::pause_until(begins)).await.is_none() {
+        let early = begins - faults::lead(&self.planned.fault);
+        if self.cancel.run_until_cancelled(wait::pause_until(early)).await.is_none() {
             return;
         }
         let name = self.planned.fault.to_string();
@@ -91,6 +92,7 @@ impl One {
                 return self.step(FaultStep::Failed { error: error.to_string() });
             }
         };
+        self.cancel.run_until_cancelled(wait::pause_until(begins)).await;
         self.step(FaultStep::Injected);
         self.in_force.set(self.number, Some(name.clone()));
         self.cancel.run_until_cancelled(active.grown()).await;

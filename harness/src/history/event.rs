@@ -93,6 +93,28 @@ pub enum What {
     AckedUnplaced { message: u32 },
     /// A message reached a member's socket, without a position.
     ReceivedUnplaced { user: u32, message: u32 },
+
+    // -- clients (recorded by the load; at the end, as the file stores variants by their place) ----------------------
+    /// The user asked to resume a room from `offset`, and the log no longer has it. The user joins afresh, and what the
+    /// room said from that offset on is owed all the same.
+    ResumeRefused { user: u32, room: u32, partition: i32, offset: i64 },
+    /// A stranger (a fault's, no user of the plan) sent a frame that no node may take, and what the node made of it.
+    Stranger { fault: u32, frame: String, treated: Treated },
+}
+
+/// What a node made of a stranger's bad frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Treated {
+    /// The connection was ended.
+    Cut,
+    /// The verb was answered with an error.
+    Refused(Code),
+    /// Nothing came of it.
+    Ignored,
+    /// It was taken for good.
+    Taken,
+    /// There was no node to send it to.
+    Unreached,
 }
 
 /// Phases of a run, in order.

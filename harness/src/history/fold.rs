@@ -6,8 +6,8 @@ use crate::{
         file::Cut,
         groups::Groups,
         index::{
-            Entry, Fate, GeneratorSecond, History, LedgerState, Life, NOWHERE, ProcessDid, ProcessStep,
-            Receipt, Sample, UserDid, UserStep,
+            BadFrames, Entry, Fate, GeneratorSecond, History, LedgerState, Life, NOWHERE, ProcessDid,
+            ProcessStep, Receipt, Sample, UserDid, UserStep,
         },
     },
     plan::Plan,
@@ -74,6 +74,9 @@ impl Fold {
                 self.push_user(at_us, user, UserDid::JoinFailed { room, why })
             }
             What::Left { user, room } => self.push_user(at_us, user, UserDid::Left { room }),
+            What::ResumeRefused { user, room, partition, offset } => {
+                self.push_user(at_us, user, UserDid::ResumeRefused { room, partition, offset });
+            }
             What::Unexplained { user, detail } => {
                 self.history.unexplained_total += 1;
                 if self.history.unexplained.len() < KEPT_MAX {
@@ -128,6 +131,18 @@ impl Fold {
                 history.generator.push(GeneratorSecond { at_us, lateness_max_us, sent, cpu_ms, rss_kib });
             }
             What::Note { text } => history.notes.push((at_us, text)),
+            What::Stranger { fault, frame, treated } => {
+                let alike = |known: &&mut BadFrames| {
+                    known.fault == fault && known.frame == frame && known.treated == treated
+                };
+                let full = history.bad_frames.len() >= KEPT_MAX;
+                match history.bad_frames.iter_mut().find(alike) {
+                    Some(known) => known.times += 1,
+                    // A load sends a dozen kinds; a file that names more was not written by one.
+                    None if full => {}
+                    None => history.bad_frames.push(BadFrames { fault, frame, treated, times: 1 }),
+                }
+            }
             // Strays were counted by their guard; everything else was taken by `push`.
             _ => {}
         }

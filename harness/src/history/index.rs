@@ -7,7 +7,7 @@ use chat_protocol::events::Code;
 
 use crate::{
     history::{
-        event::{Event, FaultStep, Ledger, Lifecycle, Phase, Why},
+        event::{Event, FaultStep, Ledger, Lifecycle, Phase, Treated, Why},
         file::Cut,
         fold::Fold,
         groups::Groups,
@@ -151,6 +151,21 @@ pub enum UserDid {
     JoinFailed { room: u32, why: String },
     /// A room was left on purpose.
     Left { room: u32 },
+    /// What was asked for by a resume is no longer in the log.
+    ResumeRefused { room: u32, partition: i32, offset: i64 },
+}
+
+/// What nodes made of the bad frames of one kind that strangers sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadFrames {
+    /// Index into `plan.faults`.
+    pub fault: u32,
+    /// Which frame.
+    pub frame: String,
+    /// What became of it.
+    pub treated: Treated,
+    /// How often.
+    pub times: u64,
 }
 
 /// A step in a process's life.
@@ -255,6 +270,7 @@ pub struct History {
     pub(crate) unexplained: Vec<(u64, u32, String)>,
     pub(crate) unexplained_total: u64,
     pub(crate) notes: Vec<(u64, String)>,
+    pub(crate) bad_frames: Vec<BadFrames>,
     pub(crate) doubts: Vec<String>,
     pub(crate) cut: Option<Cut>,
     pub(crate) events: u64,
@@ -262,6 +278,11 @@ pub struct History {
 }
 
 impl History {
+    /// What nodes made of strangers' bad frames, by fault, frame and treatment.
+    pub fn bad_frames(&self) -> &[BadFrames] {
+        &self.bad_frames
+    }
+
     /// Folds events that are already in memory (tests, mostly; files go through [`History::read`]).
     pub fn from_events(plan: &Plan, events: impl IntoIterator<Item = Event>) -> Self {
         let mut fold = Fold::new(plan);

@@ -13,6 +13,7 @@ mod answers;
 mod backoff;
 mod in_flight;
 mod link;
+mod planned;
 mod receipts;
 mod rooms;
 
@@ -36,6 +37,7 @@ use self::{
 };
 use super::{
     Stage, World,
+    client_faults::Script,
     socket_io::{Frame, Session, SessionError, codec::Incoming},
 };
 use crate::history::{What, Why};
@@ -97,6 +99,10 @@ pub(super) struct Participant {
     announced: Option<String>,
     /// Counted in `LiveStats::joined`.
     joined: bool,
+    /// What the plan's faults have this user do.
+    script: Script,
+    /// Nothing is read until then, on purpose. A session that ends meanwhile is not replaced before.
+    deaf_until: Option<Instant>,
 }
 
 impl Participant {
@@ -120,6 +126,8 @@ impl Participant {
             fates: VecDeque::new(),
             announced: None,
             joined: false,
+            script: Script::of(&world.plan, user),
+            deaf_until: None,
             world,
         }
     }
@@ -185,7 +193,7 @@ impl Participant {
             // starves the other: both give way after tokio's budget of operations.
             biased;
             Some(message) = self.due.recv() => Event::Due(message),
-            news = self.link.next() => Event::News(news),
+            news = self.link.next(), if self.deaf_until.is_none() => Event::News(news),
             () = self.alarm.ring() => Event::Alarm,
             _ = self.stage.changed() => Event::Stage,
         };
@@ -204,7 +212,8 @@ impl Participant {
                 self.alarm.set_after_ring(next);
                 return;
             }
-            Event::Stage => return,
+            // Also how a user hears that the schedule has begun.
+            Event::Stage => {}
         }
         if let Some(at) = self.next_deadline() {
             self.alarm.no_later_than(at);
@@ -218,22 +227,28 @@ impl Participant {
     }
 
     fn next_deadline(&mut self) -> Option<Instant> {
-        match &self.link {
+        let planned = self.next_planned();
+        let own = match &self.link {
             Link::Offline { retry_at } => Some(*retry_at),
             Link::Connecting(_) => None,
             Link::Online(session) => {
-                let waits = [session.silent_at(), self.rooms.next_due(), self.in_flight.next_deadline()];
+                // Who does not read hears nothing, and that is no fault of the server's.
+                let silent_at = session.silent_at().filter(|_| self.deaf_until.is_none());
+                let waits = [silent_at, self.rooms.next_due(), self.in_flight.next_deadline()];
                 waits.into_iter().flatten().min()
             }
-        }
+        };
+        own.into_iter().chain(planned).min()
     }
 
     fn on_alarm(&mut self) {
         let now = Instant::now();
+        self.act_on_purpose(now);
+        let deaf = self.deaf_until.is_some();
         match &self.link {
             Link::Offline { retry_at } if *retry_at <= now => self.connect(),
             Link::Offline { .. } | Link::Connecting(_) => {}
-            Link::Online(session) if session.silent_at().is_some_and(|at| at <= now) => {
+            Link::Online(session) if !deaf && session.silent_at().is_some_and(|at| at <= now) => {
                 let silence = session.silence();
                 self.on_session_end(&silence);
             }
@@ -249,7 +264,7 @@ impl Participant {
     fn connect(&mut self) {
         let Some(address) = self.world.nodes.get(self.node).copied() else { return };
         let auth = Auth { user: self.world.plan.user_name(self.user) };
-        self.link = Link::connect(address, auth);
+        self.link = Link::connect(address, auth, self.script.receive_bytes());
     }
 
     fn on_connected(&mut self, session: Box<Session>) {
@@ -346,7 +361,10 @@ impl Participant {
 
     fn try_next_node(&mut self) {
         self.node = (self.node + 1) % self.world.nodes.len().max(1);
-        self.link = Link::Offline { retry_at: Instant::now() + self.backoff.next() };
+        let soon = Instant::now() + self.backoff.next();
+        // A user who was cut off for not reading is still on a bad line, and comes back when that is over.
+        let retry_at = self.deaf_until.take().map_or(soon, |until| until.max(soon));
+        self.link = Link::Offline { retry_at };
     }
 
     /// Ends the session, if there is one, and closes the books on it. Returns what there was.

@@ -15,7 +15,7 @@ use std::{
 
 use futures_util::{Sink, Stream};
 use serde::Serialize;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{
@@ -123,12 +123,30 @@ impl Session {
         auth: &impl Serialize,
         limit: Duration,
     ) -> Result<Self, SessionError> {
-        let shaken = tokio::time::timeout(limit, Self::shake_hands(address, auth)).await;
+        Self::connect_with(address, auth, limit, None).await
+    }
+
+    /// [`Session::connect`] with a receive buffer of a fixed size (the kernel doubles it), where one is given.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`], at the latest after `limit`.
+    pub async fn connect_with(
+        address: SocketAddr,
+        auth: &impl Serialize,
+        limit: Duration,
+        receive_bytes: Option<u32>,
+    ) -> Result<Self, SessionError> {
+        let shaken = tokio::time::timeout(limit, Self::shake_hands(address, auth, receive_bytes)).await;
         shaken.unwrap_or_else(|_| Err(SessionError::Slow(limit.as_millis())))
     }
 
-    async fn shake_hands(address: SocketAddr, auth: &impl Serialize) -> Result<Self, SessionError> {
-        let stream = TcpStream::connect(address).await.map_err(SessionError::Connect)?;
+    async fn shake_hands(
+        address: SocketAddr,
+        auth: &impl Serialize,
+        receive_bytes: Option<u32>,
+    ) -> Result<Self, SessionError> {
+        let stream = dial(address, receive_bytes).await.map_err(SessionError::Connect)?;
         // Latency is what is measured: Nagle would be part of it.
         stream.set_nodelay(true).map_err(SessionError::Connect)?;
         let config = WebSocketConfig::default()
@@ -215,6 +233,29 @@ impl Session {
         SessionError::Silent(self.heard_at.elapsed().as_millis())
     }
 
+    /// Hands a frame of any kind to the socket, as it is. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`]: the session is over.
+    pub fn send_frame(&mut self, frame: WsMessage) -> Result<(), SessionError> {
+        self.unflushed = true;
+        Pin::new(&mut self.socket).start_send(frame).map_err(SessionError::from)
+    }
+
+    /// Somebody who did not read for a while reads again: silence is counted from now.
+    pub fn listen_again(&mut self) {
+        self.heard_at = Instant::now();
+    }
+
+    /// Is gone without a goodbye: no close frame, no DISCONNECT; by RST, or by the FIN of a closed socket.
+    pub fn vanish(self, reset: bool) {
+        if reset && let Err(error) = self.socket.get_ref().set_zero_linger() {
+            tracing::debug!(%error, "a reset became an orderly close");
+        }
+        drop(self);
+    }
+
     /// Leaves in order: out of the namespace, then a close frame. Does not wait for the server's agreement.
     pub async fn goodbye(mut self) {
         let said = async {
@@ -226,9 +267,16 @@ impl Session {
     }
 
     fn write(&mut self, text: String) -> Result<(), SessionError> {
-        self.unflushed = true;
-        Pin::new(&mut self.socket).start_send(WsMessage::text(text)).map_err(SessionError::from)
+        self.send_frame(WsMessage::text(text))
     }
+}
+
+async fn dial(address: SocketAddr, receive_bytes: Option<u32>) -> std::io::Result<TcpStream> {
+    let Some(bytes) = receive_bytes else { return TcpStream::connect(address).await };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Before connecting: the size decides what window is offered.
+    socket.set_recv_buffer_size(bytes)?;
+    socket.connect(address).await
 }
 
 fn closed(frame: Option<CloseFrame>) -> SessionError {

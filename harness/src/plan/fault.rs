@@ -249,6 +249,45 @@ pub enum FaultKind {
     PostgresReadOnly,
     /// Somebody holds an exclusive lock on the messages table.
     PostgresLock,
+    /// Users lose their connection all at once and redial at once, again and again until the end.
+    ClientReconnectStorm {
+        /// Of all users, in percent.
+        share_percent: u32,
+        /// Time from one blow to the next.
+        redial_every_ms: u32,
+    },
+    /// Users stop reading their sockets until the end. One that is cut off for it comes back at the end.
+    ClientSlow {
+        /// Of all users, in percent.
+        share_percent: u32,
+    },
+    /// Users vanish without a goodbye, half of them by RST and half by FIN, and stay away until the end.
+    ClientCrash {
+        /// Of all users, in percent.
+        share_percent: u32,
+    },
+    /// Strangers, who are no users of the plan, send frames that break the protocol, over and over.
+    ClientMalformed {
+        /// How many at once.
+        strangers: u32,
+    },
+    /// Strangers send frames and bodies above the limits, over and over.
+    ClientOversize {
+        /// How many at once.
+        strangers: u32,
+    },
+}
+
+impl FaultKind {
+    /// The share of the users that a fault on clients strikes; `None` for every other fault.
+    pub fn struck_percent(&self) -> Option<u32> {
+        match self {
+            Self::ClientReconnectStorm { share_percent, .. }
+            | Self::ClientSlow { share_percent }
+            | Self::ClientCrash { share_percent } => Some(*share_percent),
+            _ => None,
+        }
+    }
 }
 
 /// A fault with its time.
@@ -295,6 +334,13 @@ fn description(fault: &FaultKind) -> String {
         FaultKind::PostgresTerminate => "postgres ends sessions".to_owned(),
         FaultKind::PostgresReadOnly => "postgres read-only".to_owned(),
         FaultKind::PostgresLock => "messages table locked".to_owned(),
+        FaultKind::ClientReconnectStorm { share_percent, redial_every_ms } => {
+            format!("{share_percent} % of users reconnect every {redial_every_ms} ms")
+        }
+        FaultKind::ClientSlow { share_percent } => format!("{share_percent} % of users do not read"),
+        FaultKind::ClientCrash { share_percent } => format!("{share_percent} % of users vanished"),
+        FaultKind::ClientMalformed { strangers } => format!("{strangers} strangers send malformed frames"),
+        FaultKind::ClientOversize { strangers } => format!("{strangers} strangers send oversize frames"),
     }
 }
 

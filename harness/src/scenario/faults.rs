@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Every kind that `kind =` may name, with the fields it takes beside `kind`, `at_s`, `for_s`, `repeat` and `every_s`.
-const KINDS: [(&str, &[&str]); 20] = [
+const KINDS: [(&str, &[&str]); 25] = [
     ("service-stop", &["service"]),
     ("service-kill", &["service"]),
     ("service-pause", &["service"]),
@@ -33,7 +33,17 @@ const KINDS: [(&str, &[&str]); 20] = [
     ("postgres-terminate", &[]),
     ("postgres-read-only", &[]),
     ("postgres-lock", &[]),
+    ("client-reconnect-storm", &["share_percent", "redial_every_ms"]),
+    ("client-slow", &["share_percent"]),
+    ("client-crash", &["share_percent"]),
+    ("client-malformed", &["strangers"]),
+    ("client-oversize", &["strangers"]),
 ];
+
+/// Time between the blows of a reconnect storm when the file names none.
+pub(super) const REDIAL_EVERY_MS: u32 = 1_000;
+/// Strangers when the file does not say how many.
+const STRANGERS: u32 = 6;
 
 /// One `[[fault]]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -60,6 +70,9 @@ pub(crate) struct FaultEntry {
     ramp_s: Option<Spanned<f64>>,
     gap_s: Option<Spanned<f64>>,
     offset_s: Option<Spanned<i64>>,
+    share_percent: Option<Spanned<u32>>,
+    redial_every_ms: Option<Spanned<u32>>,
+    strangers: Option<Spanned<u32>>,
 }
 
 /// What an entry may name.
@@ -204,6 +217,21 @@ impl FaultEntry {
             let ramp_ms = optional_time(&self.ramp_s, "ramp_s")?;
             Ok(FaultKind::LinkToxic { links: links()?, toxic, direction, ramp_ms })
         };
+        let within = |value: &Spanned<u32>, range: std::ops::RangeInclusive<u32>, field: &str| {
+            if range.contains(value.as_ref()) {
+                return Ok(*value.as_ref());
+            }
+            let (least, most) = (range.start(), range.end());
+            Err(source.refuse(value.span(), format!("{field} must be between {least} and {most}")))
+        };
+        let share = || {
+            let share = self.share_percent.as_ref().ok_or_else(|| missing("share_percent"))?;
+            within(share, 1..=100, "share_percent")
+        };
+        let strangers = || {
+            let strangers = self.strangers.as_ref();
+            strangers.map_or(Ok(STRANGERS), |strangers| within(strangers, 1..=64, "strangers"))
+        };
         match kind {
             "service-stop" => Ok(FaultKind::ServiceStop { service: service()? }),
             "service-kill" => Ok(FaultKind::ServiceKill { service: service()? }),
@@ -241,6 +269,16 @@ impl FaultEntry {
             "redis-client-kill" => Ok(FaultKind::RedisClientKill),
             "postgres-terminate" => Ok(FaultKind::PostgresTerminate),
             "postgres-read-only" => Ok(FaultKind::PostgresReadOnly),
+            "client-reconnect-storm" => {
+                let every = self.redial_every_ms.as_ref();
+                let every = every
+                    .map_or(Ok(REDIAL_EVERY_MS), |every| within(every, 200..=3_600_000, "redial_every_ms"))?;
+                Ok(FaultKind::ClientReconnectStorm { share_percent: share()?, redial_every_ms: every })
+            }
+            "client-slow" => Ok(FaultKind::ClientSlow { share_percent: share()? }),
+            "client-crash" => Ok(FaultKind::ClientCrash { share_percent: share()? }),
+            "client-malformed" => Ok(FaultKind::ClientMalformed { strangers: strangers()? }),
+            "client-oversize" => Ok(FaultKind::ClientOversize { strangers: strangers()? }),
             _ => Ok(FaultKind::PostgresLock),
         }
     }
@@ -271,7 +309,10 @@ impl FaultEntry {
             delay_ms,
             ramp_s,
             gap_s,
-            offset_s
+            offset_s,
+            share_percent,
+            redial_every_ms,
+            strangers
         );
         given
     }

@@ -9,13 +9,13 @@ use crate::{
     plan::{FaultKind, PlannedFault, ProcessName, Service, Toxic, fault::Direction},
     scenario::{
         error::{ScenarioError, Source, suggestion},
-        faults::Bounds,
+        faults::{Bounds, REDIAL_EVERY_MS},
         ms,
     },
 };
 
 /// What a storm may draw.
-const WEATHER: [&str; 9] = [
+const WEATHER: [&str; 11] = [
     "node-kill",
     "node-pause",
     "writer-kill",
@@ -25,7 +25,12 @@ const WEATHER: [&str; 9] = [
     "postgres-stop",
     "postgres-black-hole",
     "kafka-latency",
+    "client-crash",
+    "reconnect-storm",
 ];
+
+/// Of all users, in percent: those that a storm strikes at once. The others keep the load going.
+const STRUCK_PERCENT: u32 = 30;
 
 /// The budget of a storm. Faults never overlap by more than `at_once`, at most one node and one writer are hurt at any
 /// time, and each service is away for at most its share.
@@ -146,6 +151,7 @@ enum Victim {
     Nodes,
     Writers,
     Service(Service),
+    Clients,
 }
 
 fn victim(fault: &FaultKind) -> Victim {
@@ -168,6 +174,11 @@ fn victim(fault: &FaultKind) -> Victim {
         FaultKind::PostgresTerminate | FaultKind::PostgresReadOnly | FaultKind::PostgresLock => {
             Victim::Service(Service::Postgres)
         }
+        FaultKind::ClientReconnectStorm { .. }
+        | FaultKind::ClientSlow { .. }
+        | FaultKind::ClientCrash { .. }
+        | FaultKind::ClientMalformed { .. }
+        | FaultKind::ClientOversize { .. } => Victim::Clients,
     }
 }
 
@@ -191,6 +202,11 @@ fn fault_of(name: &str, bounds: &Bounds, node: ProcessName, writer: ProcessName)
             toxic: Toxic::BlackHole,
             direction: Direction::Both,
             ramp_ms: 0,
+        },
+        "client-crash" => FaultKind::ClientCrash { share_percent: STRUCK_PERCENT },
+        "reconnect-storm" => FaultKind::ClientReconnectStorm {
+            share_percent: STRUCK_PERCENT,
+            redial_every_ms: REDIAL_EVERY_MS,
         },
         _ => FaultKind::LinkToxic {
             links: links("node-*->kafka"),

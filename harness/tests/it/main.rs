@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::print_stdout, reason = "a failed run shows its summary with the test's output")]
 
+mod clients;
 mod command_line;
 mod environment;
 mod evidence;

@@ -96,8 +96,10 @@ pub const FULL_SOCKET_RETRY: Duration = Duration::from_millis(10);
 /// Packets buffered per socket: engine.io's own default, said here because slow clients are judged by it.
 pub const PACKETS_PER_SOCKET: usize = 128;
 
-/// Largest WebSocket message a client may send: a body of 16 KiB can take six times that in JSON escapes.
-pub const CLIENT_MESSAGE_BYTES: usize = 128 * 1024;
+/// Bytes the kernel may hold for a client that does not read (it takes twice as much for its own books). Left to itself
+/// it grows to megabytes on a fast link, so that a thousand slow clients would cost gigabytes that no buffer of ours
+/// shows, and would count as slow only minutes later.
+pub const UNSENT_BYTES_PER_SOCKET: u32 = 64 * 1024;
 
 /// Members of a room up to which presence and typing events are sent: their number grows with the square.
 pub const SMALL_ROOM: usize = 100;

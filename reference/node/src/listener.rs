@@ -2,7 +2,8 @@
 //!
 //! socketioxide has no way to end a connection whose TCP peer has stopped reading: `disconnect()` is refused while the
 //! socket's buffer is full, and the ping time-out waits for the same lock as the stalled write. So the write itself gets
-//! a deadline.
+//! a deadline. It counts as `chat_node_stalled_writes_total`; a peer that does not read cannot be told more than the reset
+//! of its connection.
 
 use std::{
     future::Future,
@@ -15,15 +16,46 @@ use std::{
 use axum::serve::Listener;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     time::{Instant, Sleep, sleep_until},
 };
 
-use crate::limits::WRITE_PATIENCE;
+use crate::{
+    limits::{UNSENT_BYTES_PER_SOCKET, WRITE_PATIENCE},
+    meters,
+};
 
-/// Accepts connections with a write deadline.
+/// Connections that may wait to be accepted: a node's worth of users who all come back at once.
+const BACKLOG: u32 = 4_096;
+
+/// Accepts connections with a write deadline and a bounded send buffer.
 #[derive(Debug)]
-pub struct Deadlined(pub TcpListener);
+pub struct Deadlined(TcpListener);
+
+impl Deadlined {
+    /// Listens at an address.
+    ///
+    /// # Errors
+    ///
+    /// When the address is not to be had. Must be called inside the runtime.
+    pub fn bind(addr: SocketAddr) -> io::Result<Self> {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        // Accepted connections inherit it.
+        socket.set_send_buffer_size(UNSENT_BYTES_PER_SOCKET)?;
+        socket.bind(addr)?;
+        Ok(Self(socket.listen(BACKLOG)?))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
 
 impl Listener for Deadlined {
     type Io = Connection;
@@ -67,6 +99,9 @@ impl Connection {
             return Poll::Pending;
         }
         self.given_up = true;
+        meters::stalled_write();
+        // Closing reset-wise frees what the kernel holds for the peer; an orderly close would offer it for minutes more.
+        drop(self.stream.set_zero_linger());
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }

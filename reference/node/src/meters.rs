@@ -1,10 +1,12 @@
 //! The counters of a node, as Prometheus sees them at `/metrics`.
 
+use chat_protocol::events::Code;
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
 };
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use socketioxide::socket::DisconnectReason;
 
 /// Bounds of the latency buckets, in seconds: from a quick local Kafka to the longest ack time-out.
 const SECONDS: [f64; 14] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
@@ -14,6 +16,8 @@ const SECONDS: [f64; 14] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5
 pub struct Meters {
     /// Sockets connected now.
     pub sockets: Gauge,
+    /// Sessions that began.
+    pub sessions: Counter,
     /// Sends that were acked.
     pub acked: Counter,
     /// Sends that were refused or not confirmed in time.
@@ -59,6 +63,45 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()
 }
 
+/// A client's session ended. Looked up each time: sessions last minutes.
+pub fn session_ended(reason: DisconnectReason) {
+    counter!("chat_node_sessions_ended_total", "reason" => reason_label(reason)).increment(1);
+}
+
+fn reason_label(reason: DisconnectReason) -> &'static str {
+    match reason {
+        // Closed in order: by the transport's own close, or by leaving the namespace.
+        DisconnectReason::TransportClose => "transport_close",
+        DisconnectReason::ClientNSDisconnect => "client_left",
+        // Gone without a word, or a frame above the limit: the transport cannot tell us more.
+        DisconnectReason::TransportError => "transport_error",
+        DisconnectReason::PacketParsingError => "malformed",
+        DisconnectReason::MultipleHttpPollingError => "two_polls",
+        DisconnectReason::HeartbeatTimeout => "heartbeat",
+        DisconnectReason::ServerNSDisconnect => "disconnected_by_node",
+        DisconnectReason::ClosingServer => "node_closing",
+    }
+}
+
+/// A verb was answered with an error. Looked up each time: refusals are rare, or the least of a node's troubles.
+pub fn verb_refused(code: Code) {
+    let label = match code {
+        Code::Invalid => "invalid",
+        Code::NotMember => "not_member",
+        Code::Busy => "busy",
+        Code::Unavailable => "unavailable",
+        Code::Draining => "draining",
+        Code::TooSlow => "too_slow",
+        Code::OutOfRange => "out_of_range",
+    };
+    counter!("chat_node_verbs_refused_total", "code" => label).increment(1);
+}
+
+/// A connection was reset, as its peer took nothing for [`crate::limits::WRITE_PATIENCE`].
+pub fn stalled_write() {
+    counter!("chat_node_stalled_writes_total").increment(1);
+}
+
 impl Default for Meters {
     fn default() -> Self {
         describe_gauge!("chat_node_sockets", "Sockets connected now");
@@ -76,8 +119,16 @@ impl Default for Meters {
         );
         describe_counter!("chat_node_too_slow_total", "Members disconnected as too slow");
         describe_counter!("chat_node_relayed_total", "Messages relayed from Redis to Kafka, by fate");
+        describe_counter!("chat_node_sessions_total", "Sessions that began");
+        describe_counter!("chat_node_sessions_ended_total", "Sessions that ended, by reason");
+        describe_counter!("chat_node_verbs_refused_total", "Verbs answered with an error, by code");
+        describe_counter!(
+            "chat_node_stalled_writes_total",
+            "Connections reset as their peer took nothing for too long"
+        );
         Self {
             sockets: gauge!("chat_node_sockets"),
+            sessions: counter!("chat_node_sessions_total"),
             acked: counter!("chat_node_sends_total", "result" => "acked"),
             refused: counter!("chat_node_sends_total", "result" => "refused"),
             ack_seconds: histogram!("chat_node_ack_seconds"),

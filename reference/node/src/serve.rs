@@ -9,11 +9,11 @@ use std::{
 use chat_protocol::{
     Topology,
     lifecycle::{EXIT_OK, EXIT_UNAVAILABLE, EXIT_USAGE, LifecycleEvent},
+    limits::CLIENT_MESSAGE_BYTES,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use socketioxide::{SocketIo, TransportType};
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::Semaphore,
     time::{interval, timeout},
@@ -86,7 +86,7 @@ pub async fn serve(config: Config) -> Result<u8, StartError> {
     // Signals first: whoever sees `listening` may already stop us.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let listener =
-        TcpListener::bind(config.listen).await.map_err(|error| StartError::Listen(config.listen, error))?;
+        Deadlined::bind(config.listen).map_err(|error| StartError::Listen(config.listen, error))?;
     let addr = listener.local_addr()?;
     let metrics = meters::install()?;
 
@@ -97,16 +97,16 @@ pub async fn serve(config: Config) -> Result<u8, StartError> {
         if node.bugs.has(Bug::DropWhenFull) { TINY_SOCKET_BUFFER } else { limits::PACKETS_PER_SOCKET };
     let (layer, io) = SocketIo::builder()
         .max_buffer_size(packets)
-        .max_payload(u64::try_from(limits::CLIENT_MESSAGE_BYTES).unwrap_or(u64::MAX))
-        .ws_max_message_size(limits::CLIENT_MESSAGE_BYTES)
-        .ws_max_frame_size(limits::CLIENT_MESSAGE_BYTES)
+        .max_payload(u64::try_from(CLIENT_MESSAGE_BYTES).unwrap_or(u64::MAX))
+        .ws_max_message_size(CLIENT_MESSAGE_BYTES)
+        .ws_max_frame_size(CLIENT_MESSAGE_BYTES)
         .transports([TransportType::Polling, TransportType::Websocket])
         .build_layer();
     session::serve(&io, Arc::clone(&node));
     let routes = http::routes(Arc::clone(&node.health), metrics).layer(layer).layer(CorsLayer::permissive());
     announce!(node.config.name, LifecycleEvent::Listening, addr = %addr);
     let server = tokio::spawn(async move {
-        if let Err(error) = axum::serve(Deadlined(listener), routes).await {
+        if let Err(error) = axum::serve(listener, routes).await {
             error!(%error, "stopped listening");
         }
     });

@@ -12,11 +12,12 @@ use socketioxide::{
     SocketIo,
     extract::{SocketRef, TryData},
     handler::ConnectHandler,
+    socket::DisconnectReason,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{limits, node::Node};
+use crate::{limits, meters, node::Node};
 
 pub(crate) mod answer;
 pub mod late;
@@ -73,7 +74,10 @@ fn admit(node: &Node, socket: &SocketRef, TryData(auth): TryData<Auth>) -> Resul
         socket.on(kind.event(), Queue::new(kind, queue.clone()));
     }
     let left = gone.clone();
-    socket.on_disconnect(move || async move { left.cancel() });
+    socket.on_disconnect(move |reason: DisconnectReason| async move {
+        meters::session_ended(reason);
+        left.cancel();
+    });
     let verbs = Arc::new(std::sync::Mutex::new(Some(verbs)));
     socket.extensions.insert(Admission { user: Arc::from(user), verbs, gone });
     Ok(())
@@ -84,6 +88,7 @@ async fn begin(node: Arc<Node>, socket: SocketRef) {
     let verbs = verbs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     let Some(mut verbs) = verbs else { return };
     node.meters.sockets.increment(1.0);
+    node.meters.sessions.increment(1);
     let mut session = Session { node, socket, user, rooms: HashSet::new() };
     // Leaving is the session's own last act, so a verb that was being carried out cannot enter a room after that.
     loop {

@@ -17,3 +17,7 @@ pub const HISTORY_PAGE_MAX: usize = 200;
 
 /// Rooms one socket may be in. Bounds the memory a single client can claim on a node.
 pub const ROOMS_PER_SOCKET_MAX: usize = 256;
+
+/// Largest WebSocket message a client may send: a body of 16 KiB can take six times that in JSON escapes. A larger one ends
+/// the session.
+pub const CLIENT_MESSAGE_BYTES: usize = 128 * 1024;

@@ -111,6 +111,17 @@ impl Participant {
                 self.room_failed(at, slot, detail.clone());
                 Err(detail)
             }
+            // The log no longer has what was missed. Asking again would not bring it back: the hole is noted, and the
+            // next question is a fresh join.
+            Ok(Reply::Error(Refusal { code: Code::OutOfRange, .. }))
+                if let Some(missed) = room.next.take() =>
+            {
+                let Position { partition, offset } = missed;
+                let what = What::ResumeRefused { user, room: room.index, partition, offset };
+                self.world.recorder.record_at(at, what);
+                self.room_failed(at, slot, format!("offset {offset} is no longer in the log"));
+                Ok(())
+            }
             Ok(Reply::Error(refusal)) => {
                 self.room_failed(at, slot, format!("{:?}: {}", refusal.code, refusal.message));
                 Ok(())

@@ -34,10 +34,10 @@ pub(super) enum News {
 }
 
 impl Link {
-    /// Begins to connect.
-    pub(super) fn connect(address: SocketAddr, auth: Auth) -> Self {
+    /// Begins to connect, with a receive buffer of that size, or of the system's choice.
+    pub(super) fn connect(address: SocketAddr, auth: Auth, receive_bytes: Option<u32>) -> Self {
         Self::Connecting(Box::pin(async move {
-            Session::connect(address, &auth, CONNECT_LIMIT).await.map(Box::new)
+            Session::connect_with(address, &auth, CONNECT_LIMIT, receive_bytes).await.map(Box::new)
         }))
     }
 

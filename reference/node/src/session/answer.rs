@@ -12,7 +12,7 @@ use socketioxide::{
     socket::Socket,
 };
 
-use crate::limits;
+use crate::{limits, meters};
 
 /// Where the ack of one verb goes. It is given exactly once.
 pub(crate) struct Answer {
@@ -38,6 +38,7 @@ impl Answer {
 
     /// Not done.
     pub(crate) fn refuse(self, code: Code, message: &str) {
+        meters::verb_refused(code);
         self.give(Reply::<()>::Error(Refusal { code, message: message.to_owned() }));
     }
 

@@ -1,0 +1,302 @@
+//! Evidence of faults on clients. The load acts them out; nothing of it is asked here. What is looked at is the system's
+//! own table of TCP connections (`/proc/net/tcp`) and the counters that the nodes publish, now and before the fault.
+//!
+//! | fault | what shows it | what shows it gone |
+//! |---|---|---|
+//! | reconnect storm | connections from before are gone, as many new ones are there | all are there, and none is replaced |
+//! | crash | connections are gone and stay so; nodes count sessions that ended without a goodbye | all are there |
+//! | slow readers | bytes wait on the node's side of their connections, and go on waiting | no bytes go on waiting |
+//! | malformed, oversize | nodes count frames that broke the protocol, and verbs refused | they count no more of them |
+//!
+//! Only nodes that lived through are compared with themselves: a connection that a killed node took along is no evidence.
+
+mod counters;
+mod sockets;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use self::{counters::Counters, sockets::Socket};
+use crate::{
+    faults::Field,
+    plan::{FaultKind, ProcessName},
+    wait,
+};
+
+/// How long before the fault the connections are looked at. A node that does not answer costs the look its whole limit.
+pub const LEAD: Duration = Duration::from_millis(500);
+
+/// Of those who should be struck, this many in a hundred must be seen struck: others may have no connection just then.
+const SEEN_OF_HUNDRED: u64 = 70;
+/// Of the connections from before, this many in a hundred must be back: a probe's own may have been among them.
+const BACK_OF_HUNDRED: u64 = 90;
+/// A client that is away only because it reconnects is back within this time.
+const STAYS_AWAY: Duration = Duration::from_millis(900);
+/// Bytes that wait for a client that reads are gone within this time.
+const GOES_ON_WAITING: Duration = Duration::from_millis(400);
+/// Bytes waiting on a connection below this are a message on its way.
+const WAITING_BYTES: u64 = 2_048;
+/// Frames and refusals that nodes must have counted.
+const COUNTED_LEAST: u64 = 3;
+/// Longest look for replaced connections when a storm should be over.
+const CALM_LONGEST: Duration = Duration::from_secs(3);
+
+/// What was there before a fault on clients.
+#[derive(Debug)]
+pub struct Before(View);
+
+impl Before {
+    /// Looks.
+    pub async fn of(field: &Field) -> Self {
+        Self(View::of(field, true).await)
+    }
+}
+
+/// Whether this is a fault on clients.
+pub fn concerns(kind: &FaultKind) -> bool {
+    kind.struck_percent().is_some()
+        || matches!(kind, FaultKind::ClientMalformed { .. } | FaultKind::ClientOversize { .. })
+}
+
+/// The nodes and their clients at one moment.
+#[derive(Debug, Default)]
+struct View {
+    nodes: BTreeMap<ProcessName, Node>,
+}
+
+#[derive(Debug)]
+struct Node {
+    pid: u32,
+    sockets: Vec<Socket>,
+    counters: Option<Counters>,
+}
+
+impl View {
+    async fn of(field: &Field, counted: bool) -> Self {
+        let table = sockets::established();
+        let pids = field.cluster.pids().await.into_iter();
+        let nodes = pids.filter(|(name, _)| matches!(name, ProcessName::Node(_)));
+        let looks = nodes.filter_map(|(name, pid)| Some((name, pid, field.cluster.address(name)?))).map(
+            |(name, pid, address)| {
+                let mut sockets = table.clone();
+                sockets.retain(|socket| socket.local_port == address.port());
+                async move {
+                    let counters = if counted { counters::read(address).await.ok() } else { None };
+                    (name, Node { pid, sockets, counters })
+                }
+            },
+        );
+        Self { nodes: futures_util::future::join_all(looks).await.into_iter().collect() }
+    }
+
+    fn connections(&self) -> u64 {
+        self.nodes.values().map(|node| node.sockets.len() as u64).sum()
+    }
+
+    /// Connections of nodes that lived from `before` until now: those that are gone, and those that are new.
+    fn changed_since(&self, before: &Self) -> (u64, u64) {
+        let ports =
+            |node: &Node| node.sockets.iter().map(|socket| socket.remote_port).collect::<BTreeSet<u16>>();
+        let (mut gone, mut new) = (0, 0);
+        for (then, now) in self.same_nodes(before) {
+            let (then, now) = (ports(then), ports(now));
+            gone += then.difference(&now).count() as u64;
+            new += now.difference(&then).count() as u64;
+        }
+        (gone, new)
+    }
+
+    fn same_nodes<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = (&'a Node, &'a Node)> {
+        let pairs = before.nodes.iter().filter_map(|(name, then)| Some((then, self.nodes.get(name)?)));
+        pairs.filter(|(then, now)| then.pid == now.pid)
+    }
+
+    /// How much counters grew since `before`, on nodes that lived and answered.
+    fn grown(&self, before: &Self, of: impl Fn(&Counters) -> u64) -> u64 {
+        let both = self
+            .same_nodes(before)
+            .filter_map(|(then, now)| Some((then.counters.as_ref()?, now.counters.as_ref()?)));
+        both.map(|(then, now)| of(now).saturating_sub(of(then))).sum()
+    }
+
+    /// Connections on which bytes wait in both views, and no fewer in the later one.
+    fn waiting_since(&self, before: &Self) -> u64 {
+        let mut waiting = 0;
+        for (then, now) in self.same_nodes(before) {
+            let then: BTreeMap<u16, u64> =
+                then.sockets.iter().map(|socket| (socket.remote_port, socket.unsent_bytes)).collect();
+            waiting += now
+                .sockets
+                .iter()
+                .filter(|socket| socket.unsent_bytes >= WAITING_BYTES)
+                .filter(|socket| {
+                    then.get(&socket.remote_port)
+                        .is_some_and(|unsent| (WAITING_BYTES..=socket.unsent_bytes).contains(unsent))
+                })
+                .count() as u64;
+        }
+        waiting
+    }
+}
+
+/// How many of so many connections must be seen struck.
+fn least_struck(connections: u64, percent: u32) -> u64 {
+    (connections * u64::from(percent) * SEEN_OF_HUNDRED / 10_000).max(1)
+}
+
+/// Looks for a fault on clients.
+///
+/// # Errors
+///
+/// What was seen instead.
+pub async fn prove(kind: &FaultKind, before: &Before, field: &Field) -> Result<String, String> {
+    let before = &before.0;
+    let were = before.connections();
+    if were == 0 && kind.struck_percent().is_some() {
+        return Err("no client was connected before".to_owned());
+    }
+    match kind {
+        FaultKind::ClientReconnectStorm { share_percent, .. } => {
+            let least = least_struck(were, *share_percent);
+            let (gone, new) = View::of(field, false).await.changed_since(before);
+            let seen = format!("of {were} connections {gone} are gone and {new} are new");
+            if gone.min(new) >= least { Ok(seen) } else { Err(format!("{seen}; {least} expected")) }
+        }
+        FaultKind::ClientCrash { share_percent } => {
+            let least = least_struck(were, *share_percent);
+            away(before, were, least, field).await?;
+            wait::pause(STAYS_AWAY).await;
+            let (now, gone) = away(before, were, least, field).await?;
+            let silently =
+                View::of(field, true).await.grown(before, |counters| counters.ended_without_goodbye);
+            let seen = format!(
+                "{gone} of {were} connections are gone and {now} are left; nodes count {silently} sessions without a goodbye"
+            );
+            if silently >= least { Ok(seen) } else { Err(format!("{seen}; {least} expected")) }
+        }
+        FaultKind::ClientSlow { share_percent } => {
+            let least = least_struck(were, *share_percent);
+            let first = View::of(field, false).await;
+            wait::pause(GOES_ON_WAITING).await;
+            let waiting = View::of(field, false).await.waiting_since(&first);
+            let seen = format!("on {waiting} of {were} connections bytes wait for the client");
+            if waiting >= least { Ok(seen) } else { Err(format!("{seen}; {least} expected")) }
+        }
+        FaultKind::ClientMalformed { .. } => {
+            let malformed = View::of(field, true).await.grown(before, |counters| counters.malformed);
+            let seen = format!("nodes count {malformed} malformed frames more");
+            if malformed >= COUNTED_LEAST { Ok(seen) } else { Err(seen) }
+        }
+        FaultKind::ClientOversize { .. } => {
+            let now = View::of(field, true).await;
+            let invalid = now.grown(before, |counters| counters.refused_as_invalid);
+            let cut = now.grown(before, |counters| counters.ended_without_goodbye);
+            let seen = format!(
+                "nodes count {invalid} verbs refused as invalid and {cut} connections ended by error more"
+            );
+            if invalid >= COUNTED_LEAST && cut >= COUNTED_LEAST { Ok(seen) } else { Err(seen) }
+        }
+        other => Err(format!("{other}: no fault on clients")),
+    }
+}
+
+/// How many connections there are and how many of those from before are gone, if that is at least so many.
+async fn away(before: &View, were: u64, least: u64, field: &Field) -> Result<(u64, u64), String> {
+    let now = View::of(field, false).await;
+    let (gone, _) = now.changed_since(before);
+    let left = now.connections();
+    if gone >= least && left + least <= were {
+        Ok((left, gone))
+    } else {
+        Err(format!("{gone} of {were} connections are gone and {left} are there; {least} fewer expected"))
+    }
+}
+
+/// Looks for healthy clients where a fault on them was.
+///
+/// # Errors
+///
+/// What is still wrong.
+pub async fn gone(kind: &FaultKind, before: &Before, field: &Field) -> Result<String, String> {
+    let were = before.0.connections();
+    let counted = matches!(kind, FaultKind::ClientMalformed { .. } | FaultKind::ClientOversize { .. });
+    let calm = match kind {
+        FaultKind::ClientReconnectStorm { redial_every_ms, .. } => {
+            (Duration::from_millis(u64::from(*redial_every_ms)) + GOES_ON_WAITING).min(CALM_LONGEST)
+        }
+        _ => GOES_ON_WAITING,
+    };
+    let first = View::of(field, counted).await;
+    wait::pause(calm).await;
+    let now = View::of(field, counted).await;
+    let are = now.connections();
+    if kind.struck_percent().is_some() && are * 100 < were * BACK_OF_HUNDRED {
+        return Err(format!("of {were} connections only {are} are back"));
+    }
+    match kind {
+        FaultKind::ClientReconnectStorm { .. } => {
+            let (lost, _) = now.changed_since(&first);
+            // A probe's own connection comes and goes.
+            if lost * 100 > were * (100 - BACK_OF_HUNDRED) {
+                return Err(format!(
+                    "{lost} of {are} connections were replaced within {} ms",
+                    calm.as_millis()
+                ));
+            }
+            Ok(format!("{are} connections, {lost} of them replaced within {} ms", calm.as_millis()))
+        }
+        FaultKind::ClientSlow { .. } => match now.waiting_since(&first) {
+            0 => Ok(format!("{are} connections, and bytes wait on none of them")),
+            waiting => Err(format!("on {waiting} of {are} connections bytes still wait")),
+        },
+        FaultKind::ClientMalformed { .. } | FaultKind::ClientOversize { .. } => {
+            let malformed = now.grown(&first, |counters| counters.malformed);
+            let invalid = now.grown(&first, |counters| counters.refused_as_invalid);
+            if malformed + invalid > 0 {
+                return Err(format!(
+                    "nodes still count bad frames: {malformed} malformed, {invalid} invalid"
+                ));
+            }
+            Ok(format!("{are} connections, and nodes count no more bad frames"))
+        }
+        _ => Ok(format!("{are} of {were} connections")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(pid: u32, sockets: &[(u16, u64)]) -> View {
+        let socket = |(remote_port, unsent_bytes): &(u16, u64)| Socket {
+            local_port: 80,
+            remote_port: *remote_port,
+            unsent_bytes: *unsent_bytes,
+        };
+        let node = Node { pid, sockets: sockets.iter().map(socket).collect(), counters: None };
+        View { nodes: BTreeMap::from([(ProcessName::Node(1), node)]) }
+    }
+
+    #[test]
+    fn only_nodes_that_lived_through_are_compared() {
+        let before = view(7, &[(1, 0), (2, 0)]);
+        assert_eq!(view(7, &[(2, 0), (3, 0), (4, 0)]).changed_since(&before), (1, 2));
+        assert_eq!(view(8, &[(3, 0)]).changed_since(&before), (0, 0), "another process");
+        assert_eq!(view(7, &[(1, 0), (2, 0)]).changed_since(&before), (0, 0));
+    }
+
+    #[test]
+    fn bytes_wait_only_where_they_do_not_get_fewer() {
+        let first = view(7, &[(1, 9_000), (2, 9_000), (3, 0), (4, 100)]);
+        let later = view(7, &[(1, 9_000), (2, 8_000), (3, 9_000), (4, 100)]);
+        assert_eq!(later.waiting_since(&first), 1);
+    }
+
+    #[test]
+    fn at_least_one_must_be_struck() {
+        assert_eq!(least_struck(60, 50), 21);
+        assert_eq!(least_struck(2, 1), 1);
+    }
+}
