@@ -238,7 +238,8 @@ impl ActiveFault {
         }
     }
 
-    /// Looks for the fault: [`evidence::prove`], which for a rolling restart or a fault on clients also knows how things were before.
+    /// Looks for the fault: [`evidence::prove`], which for a rolling restart or a fault on clients also knows how things
+    /// were before.
     ///
     /// # Errors
     ///
