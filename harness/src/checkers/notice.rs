@@ -29,10 +29,11 @@ pub struct Noticed {
     pub whole_us: Option<u64>,
 }
 
-/// Judges and describes every fault that cuts nodes off.
-pub(super) fn judge(case: &Case<'_>, finding: &mut Finding) {
+/// Judges and describes every fault that cuts nodes off. Returns what it adds to the summary, if there was one.
+pub(super) fn judge(case: &Case<'_>, finding: &mut Finding) -> Option<String> {
     let limit_us = case.plan.expect.nodes_notice_within_ms.map(|limit| limit.saturating_mul(1_000));
-    let (mut candidates, mut faults, mut slowest_us, mut whole_us) = (0_u64, 0_u64, 0, 0);
+    let (mut candidates, mut seen, mut slowest_us) = (0_u64, 0_u64, 0);
+    let mut whole_us = Some(0);
     for window in &case.windows {
         let Some((service, nodes)) = cut_off(case.plan, &case.plan.faults[window.fault].fault) else {
             continue;
@@ -44,21 +45,32 @@ pub(super) fn judge(case: &Case<'_>, finding: &mut Finding) {
             }
             continue;
         };
-        faults += 1;
         let (took, whole) = (slowest(&noticed, |one| one.after_us), slowest(&noticed, |one| one.whole_us));
+        seen += u64::from(took.is_some());
         slowest_us = slowest_us.max(took.unwrap_or(0));
-        whole_us = whole_us.max(whole.unwrap_or(0));
+        // Of nodes that were never whole again nobody may read a time.
+        whole_us = whole_us.zip(whole).map(|(slowest, this)| slowest.max(this));
         finding.note(|| describe(window, &noticed, took, whole));
         if let Some(limit_us) = limit_us {
             judge_limit(case, window, &noticed, limit_us, finding);
         }
     }
-    if faults > 0 {
+    if seen > 0 {
         finding.count("slowest_notice_ms", slowest_us / 1_000);
-        finding.count("slowest_ready_again_ms", whole_us / 1_000);
-    } else if limit_us.is_some() && candidates == 0 {
+        if let Some(whole_us) = whole_us {
+            finding.count("slowest_ready_again_ms", whole_us / 1_000);
+        }
+    }
+    if limit_us.is_some() && candidates == 0 {
         finding.unknown(|| "no fault cuts a node off from Redis or Kafka: nothing to notice".to_owned());
     }
+    (seen > 0).then(|| {
+        let whole = match whole_us {
+            Some(whole_us) => format!("ready again {} ms after the heal", whole_us / 1_000),
+            None => "not all seen ready again".to_owned(),
+        };
+        format!("; nodes noticed within {} ms, {whole}", slowest_us / 1_000)
+    })
 }
 
 fn judge_limit(case: &Case<'_>, window: &Window, noticed: &[Noticed], limit_us: u64, finding: &mut Finding) {

@@ -125,13 +125,16 @@ impl Checker for Recovery {
         finding.count("back_to_normal", measured);
         finding.count("slowest_recovery_ms", slowest_us / 1_000);
         finding.count("longest_outage_ms", longest_us / 1_000);
-        notice::judge(case, finding);
+        let noticed = notice::judge(case, finding);
         finding.summary = format!(
             "{measured} of {} faults seen to be over, {} ms after the heal; {} ms without an ack",
             case.windows.len(),
             slowest_us / 1_000,
             longest_us / 1_000
         );
+        if let Some(noticed) = noticed {
+            finding.summary.push_str(&noticed);
+        }
     }
 }
 
