@@ -5,6 +5,7 @@
 //! what it costs. Verdicts have three values, as a run that saw nothing proves nothing.
 
 pub mod case;
+pub mod dead_letters;
 pub mod debts;
 pub mod delivery;
 pub mod durability;
@@ -85,12 +86,13 @@ pub trait Checker: Sync {
 }
 
 /// Every checker, in the order of reports: first what users lose, then how it felt, then whether to believe it.
-pub const ALL: [&dyn Checker; 14] = [
+pub const ALL: [&dyn Checker; 15] = [
     &durability::Durability,
     &exactly_once::ExactlyOnce,
     &delivery::Delivery,
     &order::Order,
     &isolation::Isolation,
+    &dead_letters::DeadLetters,
     &pause::Pause,
     &survival::Survival,
     &strangers::Strangers,

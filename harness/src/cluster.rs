@@ -108,6 +108,8 @@ pub struct Cluster {
     recorder: Recorder,
     environment: Arc<Environment>,
     http: reqwest::Client,
+    plan: Plan,
+    names: Names,
 }
 
 /// How a cluster is started.
@@ -170,6 +172,8 @@ impl Cluster {
             recorder: recorder.clone(),
             environment: Arc::clone(environment),
             http: look::client(),
+            plan: spec.plan.clone(),
+            names: spec.names.clone(),
         };
         // Writers first make the tables; all become ready side by side.
         let started = futures_util::future::try_join_all(
@@ -182,6 +186,16 @@ impl Cluster {
                 Err(error)
             }
         }
+    }
+
+    /// The plan it was started by.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Names of what it uses in shared services.
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     /// Where clients reach the nodes, in order; stable over restarts.

@@ -6,6 +6,7 @@
 
 pub mod child;
 pub mod contract;
+mod disk;
 pub mod docker;
 pub mod doctor;
 pub mod error;
@@ -25,7 +26,8 @@ use std::{path::Path, time::Duration};
 
 pub use self::{
     child::{Child, ChildSpec, Stdout},
-    contract::{Endpoints, External, Provider, ProviderChoice, supports},
+    contract::{Endpoints, External, Provider, ProviderChoice, supports, supports_all},
+    disk::TABLESPACE,
     doctor::{Check, doctor},
     error::EnvironmentError,
     identity::Identity,
@@ -34,7 +36,7 @@ pub use self::{
 };
 use self::{docker::Docker, external::Rented, host::Host};
 use crate::{
-    plan::{LinkName, ProcessName, Service},
+    plan::{FaultKind, LinkName, PlannedFault, ProcessName, Service},
     progress::Progress,
 };
 
@@ -51,6 +53,13 @@ pub struct EnvironmentSpec<'a> {
     pub external: Option<External>,
     /// Where service logs go.
     pub logs_dir: &'a Path,
+    /// PostgreSQL's tables get a small file system of their own, which can be filled ([`needs_small_disk`]).
+    pub small_disk: bool,
+}
+
+/// Whether faults are planned that fill PostgreSQL's file system.
+pub fn needs_small_disk(faults: &[PlannedFault]) -> bool {
+    faults.iter().any(|planned| planned.fault == FaultKind::PostgresDiskFull)
 }
 
 /// Running services and proxies. Fields end in this order when it is dropped.
@@ -92,6 +101,10 @@ impl Environment {
     /// [`EnvironmentError`], whose `help` names the next step.
     pub async fn up(spec: EnvironmentSpec<'_>, progress: &Progress) -> Result<Self, EnvironmentError> {
         let provider = spec.choice.resolve().await?;
+        if spec.small_disk {
+            supports(provider, spec.external.as_ref(), &FaultKind::PostgresDiskFull)
+                .map_err(|reason| EnvironmentError::Unsupported { what: provider.to_string(), reason })?;
+        }
         let registry = Registry::open(spec.run_id).map_err(|source| EnvironmentError::Io {
             doing: "register the run under",
             path: leftovers::runs_folder(),
@@ -240,6 +253,19 @@ impl Environment {
     /// What happened instead of an answer.
     pub async fn probe(&self, service: Service, limit: Duration) -> Result<String, String> {
         probe::ask(service, &self.verifier(), limit).await.map(|answer| answer.said)
+    }
+
+    /// Everything a service has written to its log until now.
+    ///
+    /// # Errors
+    ///
+    /// [`EnvironmentError`] when it cannot be read, or the service is not ours.
+    pub async fn log(&self, service: Service) -> Result<String, EnvironmentError> {
+        match &self.services {
+            Some(Services::Host(host)) => host.server(service).log(),
+            Some(Services::Docker(docker)) => docker.log(service).await,
+            Some(Services::External(_)) | None => Err(not_ours("read the log of", service)),
+        }
     }
 
     /// Asks a service through a link, on a connection of its own. Returns the round trip of one question on the open

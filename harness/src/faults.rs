@@ -5,15 +5,26 @@
 
 mod bulk;
 pub mod clients;
+mod disk;
 pub mod evidence;
+mod kafka;
 mod links;
+mod overflow;
 pub mod player;
 mod postgres;
 mod ramp;
 mod redis;
 mod rolling;
+mod slots;
+mod stranger;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -61,6 +72,9 @@ pub enum FaultError {
     /// Redis could not be told.
     #[error("Redis refused: {0}")]
     Redis(#[from] fred::error::Error),
+    /// Kafka could not be told.
+    #[error("Kafka refused: {0}")]
+    Kafka(#[from] rdkafka::error::KafkaError),
     /// It is not gone after healing.
     #[error("the fault is still there after healing: {0}")]
     StillThere(String),
@@ -88,6 +102,12 @@ enum Hold {
     Rolling(rolling::Rolling),
     /// An open transaction that holds a lock; undone by closing it.
     Session(Box<sqlx::PgConnection>),
+    /// Every connection that PostgreSQL has to give; undone by giving them back.
+    Slots(slots::Slots),
+    /// Links choked and a limit lowered until an output buffer overflowed; undone by restoring both.
+    Overflow(overflow::Overflow),
+    /// A member of the writers' group; undone by leaving.
+    Stranger(stranger::Stranger),
     /// A task that strikes again and again; undone by stopping it.
     Striking { stop: CancellationToken, task: AbortOnDropHandle<u64> },
     /// Nothing: the load acts the fault out, by the plan. Kept is what was there before.
@@ -189,6 +209,31 @@ pub async fn inject(kind: &FaultKind, field: &Field) -> Result<ActiveFault, Faul
         | FaultKind::ClientCrash { .. }
         | FaultKind::ClientMalformed { .. }
         | FaultKind::ClientOversize { .. } => Hold::Clients(clients::Before::of(field).await),
+        FaultKind::PostgresConnectionLimit => {
+            Hold::Slots(slots::take(&field.environment.verifier().postgres_url).await?)
+        }
+        FaultKind::PostgresDiskFull => {
+            disk::fill(&field.environment.verifier().postgres_url).await?;
+            Hold::State
+        }
+        FaultKind::RedisOutputBuffer { links } => Hold::Overflow(overflow::inject(field, links).await?),
+        FaultKind::KafkaPoison => {
+            let producer = kafka::producer(&field.environment.verifier())?;
+            kafka::poison(&producer, &field.cluster, 0).await?;
+            let (cluster, rounds) = (Arc::clone(&field.cluster), Arc::new(AtomicU32::new(1)));
+            strike(move || {
+                let (producer, cluster) = (producer.clone(), Arc::clone(&cluster));
+                let round = rounds.fetch_add(1, Relaxed);
+                async move { kafka::poison(&producer, &cluster, round).await.map_err(|error| error.to_string()) }
+            })
+        }
+        FaultKind::KafkaRebalance => {
+            Hold::Stranger(stranger::join(&field.environment.verifier(), field.cluster.names()).await?)
+        }
+        FaultKind::KafkaPartitionsAdded { partitions } => {
+            kafka::add_partitions(&field.environment.verifier(), &field.cluster, *partitions).await?;
+            Hold::State
+        }
     };
     Ok(ActiveFault { kind: kind.clone(), hold })
 }
@@ -284,9 +329,23 @@ impl ActiveFault {
                 sqlx::Connection::close(*session).await?;
                 None
             }
+            Hold::Slots(slots) => Some(format!("{} connections given back", slots.give_back().await)),
+            Hold::Overflow(overflow) => {
+                overflow::undo(field, &overflow).await?;
+                None
+            }
+            Hold::Stranger(stranger) => {
+                stranger.leave().await;
+                None
+            }
             Hold::Striking { stop, task } => {
                 stop.cancel();
-                Some(format!("{} further sessions hit meanwhile", task.await.unwrap_or(0)))
+                let hits = task.await.unwrap_or(0);
+                let what = match self.kind {
+                    FaultKind::KafkaPoison => "records produced",
+                    _ => "sessions hit",
+                };
+                Some(format!("{hits} further {what} meanwhile"))
             }
             Hold::Rolling(rolling) => Some(rolling.heal(field).await?),
         };
@@ -318,16 +377,24 @@ impl ActiveFault {
             FaultKind::PostgresReadOnly => {
                 postgres::set_read_only(&field.environment.verifier().postgres_url, false).await?;
             }
+            FaultKind::PostgresDiskFull => {
+                disk::empty(&field.environment.verifier().postgres_url).await?;
+            }
             FaultKind::LinkToxic { .. }
             | FaultKind::RollingRestart { .. }
             | FaultKind::RedisClientKill
+            | FaultKind::RedisOutputBuffer { .. }
             | FaultKind::PostgresTerminate
             | FaultKind::PostgresLock
             | FaultKind::ClientReconnectStorm { .. }
             | FaultKind::ClientSlow { .. }
             | FaultKind::ClientCrash { .. }
             | FaultKind::ClientMalformed { .. }
-            | FaultKind::ClientOversize { .. } => {}
+            | FaultKind::ClientOversize { .. }
+            | FaultKind::PostgresConnectionLimit
+            | FaultKind::KafkaPoison
+            | FaultKind::KafkaRebalance
+            | FaultKind::KafkaPartitionsAdded { .. } => {}
         }
         let seen = wait::until("the fault gone", HEAL_LIMIT, async || match &before {
             Some(before) => clients::gone(&self.kind, before, field).await,

@@ -4,6 +4,7 @@
 pub mod arrivals;
 pub mod clients;
 pub mod fault;
+pub mod poison;
 
 use serde::{Deserialize, Serialize};
 

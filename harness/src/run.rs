@@ -161,6 +161,7 @@ async fn carry_out(
         choice: request.provider,
         external: request.external.clone(),
         logs_dir: &folder.logs(),
+        small_disk: environment::needs_small_disk(&plan.faults),
     };
     let up = cancel.run_until_cancelled(Environment::up(spec, progress)).await;
     let environment = Arc::new(up.ok_or(RunError::Interrupted)??);
@@ -210,10 +211,9 @@ async fn on_environment(
     cancel: &CancellationToken,
     began: Instant,
 ) -> Result<RunFacts, RunError> {
-    for planned in &plan.faults {
-        environment::supports(environment.provider(), external, &planned.fault)
-            .map_err(|why| RunError::Unsupported { provider: environment.provider().to_string(), why })?;
-    }
+    let provider = environment.provider();
+    environment::supports_all(provider, external, &plan.faults)
+        .map_err(|why| RunError::Unsupported { provider: provider.to_string(), why })?;
     let names = Names::new(folder.run_id(), environment.provider() == Provider::External);
     recorder.record(What::Phase(Phase::Cluster));
     progress.now("starting the cluster");

@@ -100,7 +100,9 @@ fn parts(faults: usize) -> Vec<std::ops::Range<usize>> {
 
 fn victims(kind: &FaultKind) -> usize {
     match kind {
-        FaultKind::LinkDown { links } | FaultKind::LinkToxic { links, .. } => links.len(),
+        FaultKind::LinkDown { links }
+        | FaultKind::LinkToxic { links, .. }
+        | FaultKind::RedisOutputBuffer { links } => links.len(),
         FaultKind::ProcessKill { processes }
         | FaultKind::ProcessTerminate { processes }
         | FaultKind::ProcessPause { processes }
@@ -122,6 +124,9 @@ fn narrower(fault: &PlannedFault) -> Vec<PlannedFault> {
     let kinds: Vec<FaultKind> = match &fault.fault {
         FaultKind::LinkDown { links } => {
             halves(links).into_iter().map(|links| FaultKind::LinkDown { links }).collect()
+        }
+        FaultKind::RedisOutputBuffer { links } => {
+            halves(links).into_iter().map(|links| FaultKind::RedisOutputBuffer { links }).collect()
         }
         FaultKind::LinkToxic { links, toxic, direction, ramp_ms } => halves(links)
             .into_iter()

@@ -10,7 +10,7 @@ use crate::{
     cluster::Names,
     environment::Endpoints,
     history::{Ledger, Recorder, What},
-    plan::{Arrivals, Plan},
+    plan::{Arrivals, FaultKind, Plan},
 };
 
 pub use kafka::{KafkaError, create_topics};
@@ -87,6 +87,7 @@ impl Verifier {
                 topic: topic.clone(),
                 ledger,
                 room_prefix: plan.load.room_prefix.clone(),
+                poison: plan.faults.iter().any(|fault| fault.fault == FaultKind::KafkaPoison),
                 arrivals: std::sync::Arc::clone(arrivals),
                 recorder: recorder.clone(),
             };

@@ -113,7 +113,7 @@ impl<'a> Case<'a> {
             }
             LedgerState::Read { entries } => {
                 let (_, foreign) = self.history.foreign();
-                let found = self.history.entries(ledger);
+                let found = self.history.entries(ledger) + self.history.poison(ledger).count() as u64;
                 if found < *entries && foreign == 0 {
                     return Some(format!(
                         "{} has {entries} entries, {found} were recorded",

@@ -1,7 +1,8 @@
 //! **Claim: while PostgreSQL is away, writers wait.** A writer that is cut off from PostgreSQL pauses its partitions, does
 //! nothing but probe, keeps its place in the consumer group, and resumes by itself when PostgreSQL is back.
 //!
-//! - *Cut off*: a proved fault stops, kills or freezes PostgreSQL, or downs or black-holes the writer's link to it.
+//! - *Cut off*: a proved fault stops, kills or freezes PostgreSQL, leaves it without a connection to give or without
+//!   room on its disk, or downs or black-holes the writer's link to it.
 //!   Overlapping faults on one writer are one outage.
 //! - The outage begins when the injector is done and ends when healing is asked for; between that and the proof that it
 //!   is healed either behaviour is right.
@@ -9,7 +10,9 @@
 //!   it holds, if that is later: an idle writer has no way to know.
 //! - *Waits*: from its pause to the end of the outage it writes nothing, fails no further write, and does not resume.
 //!   A commit seen later than [`LOG_LAG_US`] after the beginning is a write to a database that is not there.
-//! - *Keeps its place*: no partitions come or go during the outage. Exempt when a process or Kafka is being broken, too.
+//! - *Keeps its place*: no partitions come or go during the outage. Exempt when a process or Kafka is being broken, too,
+//!   or when the plan forces a rebalance in that time (a stranger in the group, partitions added): then they may come and
+//!   go, and the rest of the claim stands, for whatever the writer holds.
 //! - *Resumes in time*: within `writers_resume_within_ms` of the proof that PostgreSQL is back; at all, in any case.
 //! - A writer that is not running, or is itself being broken, is exempt. So is one whose next outage begins first.
 //!
@@ -167,7 +170,10 @@ fn judge_outage(
     let pause = pauses.iter().find(|pause| {
         let open_at =
             pause.paused_us < outage.asked_us && pause.resumed_us.is_none_or(|at| at >= outage.from_us);
-        open_at || (outage.asked_us..=outage.healed_us).contains(&pause.paused_us)
+        // A pause that was over before the injector was done was none of this outage.
+        let within = (outage.asked_us..=outage.healed_us).contains(&pause.paused_us)
+            && pause.resumed_us.is_none_or(|at| at >= outage.from_us);
+        open_at || within
     });
     let limit_us = case.plan.expect.writers_pause_within_ms.map(|limit| limit.saturating_mul(1_000));
     let Some(pause) = pause else {
@@ -193,9 +199,13 @@ fn judge_outage(
 
     tally.pauses += 1;
     tally.probes += pause.probes;
-    // A writer may pause while PostgreSQL is still being stopped; then the clock runs from the asking.
+    // A writer may pause while PostgreSQL is still being stopped; then the clock runs from the asking, or from the last
+    // write that PostgreSQL took after it (to take every connection takes a while, and is felt at its end).
     let began_us = if pause.paused_us <= outage.from_us {
-        outage.asked_us
+        let wrote = |(at_us, event): (u64, &Lifecycle)| {
+            matches!(event, Lifecycle::WriterWrote { .. }).then_some(at_us)
+        };
+        writer.said(outage.asked_us, pause.paused_us).filter_map(wrote).last().unwrap_or(outage.asked_us)
     } else {
         first_work(case, writer, outage).unwrap_or(pause.paused_us).max(outage.from_us)
     };
@@ -278,6 +288,7 @@ fn judge_partitions(case: &Case<'_>, writer: &WriterLife<'_>, outage: &Outage, f
         FaultKind::LinkDown { links } | FaultKind::LinkToxic { links, .. } => {
             links.iter().any(|link| link.service == Service::Kafka)
         }
+        FaultKind::KafkaRebalance | FaultKind::KafkaPartitionsAdded { .. } => true,
         _ => false,
     };
     if others_broken(case, outage, breaks_the_group) {
@@ -378,6 +389,51 @@ mod tests {
             let finding = run.judged(&Pause);
             assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
         }
+    }
+
+    #[test]
+    fn a_planned_rebalance_may_move_partitions_and_excuses_nothing_else() {
+        use Verdict::{Holds, Violated};
+        let revoked = said(Lifecycle::WriterRevoked { partitions: "0".into() });
+        let wrote = said(Lifecycle::WriterWrote { records: 3, rows: 3, took_us: 900 });
+        let resumed = |m: &What| matches!(m, What::Lifecycle { event: Lifecycle::WriterResumed { .. }, .. });
+        let both = || {
+            let mut run = outage();
+            let fault = FaultKind::KafkaRebalance;
+            run.plan.faults.push(PlannedFault { at_ms: 6_000, for_ms: 1_000, fault });
+            let step = |step| What::Fault { fault: 1, step };
+            run.at_ms(6_000, step(FaultStep::Asked))
+                .at_ms(6_400, revoked.clone())
+                .at_ms(6_500, step(FaultStep::Proved { evidence: "a member".into() }))
+                .at_ms(7_000, step(FaultStep::HealAsked))
+                .at_ms(7_200, step(FaultStep::Healed { evidence: "no member".into() }))
+        };
+        for (name, run, expected) in [
+            ("both", both(), Holds),
+            ("wrote while paused", both().at_ms(7_000, wrote.clone()), Violated),
+            ("never resumed", both().without(resumed), Violated),
+        ] {
+            let finding = run.judged(&Pause);
+            assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
+        }
+    }
+
+    #[test]
+    fn an_injector_that_takes_its_time_does_not_make_the_writer_late() {
+        let begun = |m: &What| {
+            let step = matches!(m, What::Fault { step: FaultStep::Injected | FaultStep::Proved { .. }, .. });
+            step || matches!(m, What::Lifecycle { event: Lifecycle::WriterPaused { .. }, .. })
+        };
+        let slow = || {
+            outage()
+                .without(begun)
+                .at_ms(7_000, said(Lifecycle::WriterPaused { error: "refused".into() }))
+                .at_ms(7_100, What::Fault { fault: 0, step: FaultStep::Injected })
+                .at_ms(7_150, What::Fault { fault: 0, step: FaultStep::Proved { evidence: "53300".into() } })
+        };
+        let wrote = said(Lifecycle::WriterWrote { records: 3, rows: 3, took_us: 900 });
+        assert_eq!(slow().at_ms(6_900, wrote).judged(&Pause).verdict, Verdict::Holds);
+        assert_eq!(slow().judged(&Pause).verdict, Verdict::Violated);
     }
 
     #[test]

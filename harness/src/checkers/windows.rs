@@ -100,7 +100,9 @@ pub fn writers_cut_off(plan: &Plan, fault: &FaultKind) -> Vec<ProcessName> {
     match fault {
         FaultKind::ServiceStop { service: Service::Postgres }
         | FaultKind::ServiceKill { service: Service::Postgres }
-        | FaultKind::ServicePause { service: Service::Postgres } => all.collect(),
+        | FaultKind::ServicePause { service: Service::Postgres }
+        | FaultKind::PostgresConnectionLimit
+        | FaultKind::PostgresDiskFull => all.collect(),
         FaultKind::LinkDown { links } => cut(links),
         FaultKind::LinkToxic { links, toxic: Toxic::BlackHole, .. } => cut(links),
         _ => Vec::new(),

@@ -57,6 +57,7 @@ pub(super) async fn up(args: UpArgs, cancel: &CancellationToken) -> Result<Exit,
         choice: args.services.provider,
         external: args.services.external()?,
         logs_dir: &folder.logs(),
+        small_disk: false,
     };
     let environment = cancel.run_until_cancelled(Environment::up(spec, &progress)).await;
     let environment = Arc::new(environment.ok_or(RunError::Interrupted)??);

@@ -2,8 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
+use nix::unistd::geteuid;
+use rdkafka::ClientConfig;
+
 use super::{docker, error::EnvironmentError, external};
-use crate::plan::{FaultKind, LinkName, Service};
+use crate::plan::{FaultKind, LinkName, PlannedFault, Service};
 
 /// Which provider the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,6 +103,18 @@ pub struct Endpoints {
     pub kafka_options: Vec<(String, String)>,
 }
 
+impl Endpoints {
+    /// What every Kafka client of the harness begins with: where, and how secured.
+    pub fn kafka_client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.kafka_brokers);
+        for (key, value) in &self.kafka_options {
+            config.set(key, value);
+        }
+        config
+    }
+}
+
 /// Addresses of managed services.
 #[derive(Clone, PartialEq, Eq)]
 pub struct External {
@@ -126,6 +141,13 @@ impl fmt::Debug for External {
 ///
 /// A sentence that names the fault and the reason.
 pub fn supports(provider: Provider, external: Option<&External>, fault: &FaultKind) -> Result<(), String> {
+    if *fault == FaultKind::PostgresDiskFull && provider == Provider::Host && !geteuid().is_root() {
+        return Err(
+            "the host provider cannot do postgres-disk-full: only root may mount the small file system that \
+                    is filled; run as root, or with `--provider docker`"
+                .to_owned(),
+        );
+    }
     if provider != Provider::External {
         return Ok(());
     }
@@ -139,9 +161,23 @@ pub fn supports(provider: Provider, external: Option<&External>, fault: &FaultKi
         FaultKind::RedisClientKill => {
             refused("redis-client-kill", "it would disconnect every user of the Redis")
         }
+        FaultKind::RedisOutputBuffer { .. } => {
+            refused("redis-output-buffer", "it would change a limit for every user of the Redis")
+        }
         FaultKind::PostgresTerminate => refused("postgres-terminate", "it needs a superuser"),
         FaultKind::PostgresReadOnly => refused("postgres-read-only", "it needs a superuser"),
-        FaultKind::PostgresLock
+        FaultKind::PostgresDiskFull => {
+            refused("postgres-disk-full", "it would fill the disk of everybody who shares the PostgreSQL")
+        }
+        FaultKind::PostgresConnectionLimit => refused(
+            "postgres-connection-limit",
+            "it would lock out everybody who shares the PostgreSQL, the harness among them",
+        ),
+        // The topic and the group are this run's own, whoever runs the brokers.
+        FaultKind::KafkaPoison
+        | FaultKind::KafkaRebalance
+        | FaultKind::KafkaPartitionsAdded { .. }
+        | FaultKind::PostgresLock
         | FaultKind::ClientReconnectStorm { .. }
         | FaultKind::ClientSlow { .. }
         | FaultKind::ClientCrash { .. }
@@ -152,6 +188,35 @@ pub fn supports(provider: Provider, external: Option<&External>, fault: &FaultKi
         | FaultKind::ProcessPause { .. }
         | FaultKind::RollingRestart { .. }
         | FaultKind::ProcessClockSkew { .. } => Ok(()),
+    }
+}
+
+/// [`supports`] for every fault of a plan, and for what they do to each other.
+///
+/// # Errors
+///
+/// A sentence that names the fault and the reason.
+pub fn supports_all(
+    provider: Provider,
+    external: Option<&External>,
+    faults: &[PlannedFault],
+) -> Result<(), String> {
+    faults.iter().try_for_each(|planned| supports(provider, external, &planned.fault))?;
+    let fills = faults.iter().any(|planned| planned.fault == FaultKind::PostgresDiskFull);
+    let ends = faults.iter().find(|planned| {
+        matches!(
+            planned.fault,
+            FaultKind::ServiceStop { service: Service::Postgres }
+                | FaultKind::ServiceKill { service: Service::Postgres }
+        )
+    });
+    match ends {
+        Some(_) if fills && provider == Provider::Docker => Err(
+            "the docker provider cannot stop or kill postgres in a plan that has postgres-disk-full: the small file \
+             system is gone when its container ends"
+                .to_owned(),
+        ),
+        _ => Ok(()),
     }
 }
 
@@ -194,6 +259,31 @@ mod tests {
         let refusal = supports(Provider::External, Some(&external("redis://r:1")), &fault).unwrap_err();
         assert!(refusal.contains("service-stop") && refusal.contains("postgres"), "{refusal}");
         assert_eq!(supports(Provider::Host, None, &fault), Ok(()));
+    }
+
+    #[test]
+    fn a_container_that_ends_takes_its_small_disk_with_it() {
+        let at = |fault| PlannedFault { at_ms: 0, for_ms: 1, fault };
+        let stop = || at(FaultKind::ServiceStop { service: Service::Postgres });
+        let both = [at(FaultKind::PostgresDiskFull), stop()];
+        assert!(supports_all(Provider::Docker, None, &both).unwrap_err().contains("postgres-disk-full"));
+        assert_eq!(supports_all(Provider::Docker, None, &both[..1]), Ok(()));
+        assert_eq!(supports_all(Provider::Docker, None, &[stop()]), Ok(()));
+        let external = external("redis://r:1");
+        for fault in [
+            FaultKind::PostgresDiskFull,
+            FaultKind::PostgresConnectionLimit,
+            FaultKind::RedisOutputBuffer { links: Vec::new() },
+        ] {
+            assert!(supports(Provider::External, Some(&external), &fault).is_err(), "{fault}");
+        }
+        for fault in [
+            FaultKind::KafkaPoison,
+            FaultKind::KafkaRebalance,
+            FaultKind::KafkaPartitionsAdded { partitions: 1 },
+        ] {
+            assert_eq!(supports(Provider::External, Some(&external), &fault), Ok(()), "{fault}");
+        }
     }
 
     #[test]

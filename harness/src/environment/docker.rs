@@ -24,6 +24,7 @@ use self::{
 use super::{
     EnvironmentSpec,
     contract::Endpoints,
+    disk,
     error::EnvironmentError,
     host::{
         kafka::{CLUSTER_ID, JVM},
@@ -46,6 +47,9 @@ const ENGINE_LIMIT: Duration = Duration::from_secs(3);
 
 /// Longest start of a service in a container, once the container runs.
 const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Where PostgreSQL's small file system is mounted, inside its container.
+const SMALL_DISK: &str = "/small";
 
 /// Toxiproxy's own port, inside its container.
 const TOXIPROXY_PORT: u16 = 8474;
@@ -169,6 +173,12 @@ impl Docker {
         until_answering(container, service, at).await
     }
 
+    pub(super) async fn log(&self, service: Service) -> Result<String, EnvironmentError> {
+        let mut bytes = Vec::new();
+        self.container(service).write_log(&mut bytes).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     pub(super) async fn pause(&self, service: Service) -> Result<(), EnvironmentError> {
         self.container(service).pause().await
     }
@@ -259,10 +269,14 @@ async fn start_postgres(
             .variable("POSTGRES_DB", postgres::DATABASE)
             .variable("POSTGRES_INITDB_ARGS", "--no-sync --encoding=UTF8")
             .command(["postgres"].into_iter().chain(settings));
+        let draft = if site.spec.small_disk { draft.tmpfs(SMALL_DISK, disk::BYTES) } else { draft };
         let container = draft.start(&site.engine).await?;
         let url = postgres::url(port, &password, postgres::DATABASE);
         let at = Endpoints { postgres_url: url.clone(), ..nowhere() };
         until_answering(&container, Service::Postgres, &at).await?;
+        if site.spec.small_disk {
+            disk::make_tablespace(&url, SMALL_DISK, postgres::DATABASE).await?;
+        }
         Ok((container, url))
     })
     .await

@@ -20,6 +20,7 @@ use super::{
     EnvironmentSpec,
     child::{Child, ChildSpec},
     contract::Endpoints,
+    disk::Mounted,
     error::EnvironmentError,
     kafka::Listeners,
     leftovers::{FOLDER_PREFIX, Registry},
@@ -41,6 +42,7 @@ pub(super) struct Site<'a> {
     pub(super) folder: &'a Path,
     pub(super) logs: &'a Path,
     pub(super) registry: &'a Registry,
+    pub(super) small_disk: bool,
 }
 
 /// The servers of one run. Fields end in this order when it is dropped: processes before their folder.
@@ -50,6 +52,7 @@ pub(super) struct Host {
     redis: Server,
     kafka: Server,
     toxiproxy: Child,
+    small_disk: Option<Mounted>,
     folder: TempDir,
 }
 
@@ -70,7 +73,13 @@ impl Host {
     ) -> Result<Rising, EnvironmentError> {
         let manifest = Manifest::find_or_install(progress).await?;
         let folder = temporary_folder(spec.run_id, registry)?;
-        let site = Site { manifest: &manifest, folder: folder.path(), logs: spec.logs_dir, registry };
+        let site = Site {
+            manifest: &manifest,
+            folder: folder.path(),
+            logs: spec.logs_dir,
+            registry,
+            small_disk: spec.small_disk,
+        };
         let no_port = |source| EnvironmentError::NoPort { source };
 
         progress.now("starting Toxiproxy");
@@ -119,8 +128,14 @@ impl Host {
             ("kafka".to_owned(), manifest.kafka_version.clone()),
             ("toxiproxy".to_owned(), version),
         ];
-        let host =
-            Self { postgres: postgres.server, redis: redis.server, kafka: kafka.server, toxiproxy, folder };
+        let host = Self {
+            postgres: postgres.server,
+            redis: redis.server,
+            kafka: kafka.server,
+            toxiproxy,
+            small_disk: postgres.small_disk,
+            folder,
+        };
         Ok(Rising { host, proxies, verifier, facts })
     }
 
@@ -138,6 +153,7 @@ impl Host {
         let (postgres, redis, kafka) =
             tokio::join!(self.postgres.kill(), self.redis.kill(), self.kafka.kill());
         let toxiproxy = end_toxiproxy(&self.toxiproxy).await;
+        drop(self.small_disk);
         let path = self.folder.path().to_owned();
         let removed =
             self.folder.close().map_err(|source| EnvironmentError::Io { doing: "remove", path, source });

@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{docker, identity::Identity};
+use super::{disk, docker, identity::Identity};
 use crate::{progress::Progress, wait};
 
 /// Version of the file; another version is left alone.
@@ -212,6 +212,8 @@ fn remove_folder(folder: &Path) -> Result<(), String> {
     if !name.starts_with(FOLDER_PREFIX) {
         return Err(format!("{} does not look like one of our folders", folder.display()));
     }
+    disk::unmount_below(folder)
+        .map_err(|error| format!("what is mounted below {} stays there: {error}", folder.display()))?;
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(format!("{} could not be removed: {error}", folder.display()))

@@ -1,10 +1,12 @@
 //! Evidence: does an independent probe see the fault? Every probe opens connections of its own; none asks the injector.
 
+mod services;
+
 use std::time::Duration;
 
 use crate::{
-    faults::{Field, links, postgres, redis, rolling},
-    plan::{FaultKind, ProcessName, Service},
+    faults::{Field, links, overflow, postgres, redis, rolling},
+    plan::{FaultKind, ProcessName, Service, fault::Direction},
 };
 
 /// How long a probe waits for an answer before silence is what it saw. A healthy round trip is a few milliseconds.
@@ -83,6 +85,12 @@ pub async fn prove(kind: &FaultKind, field: &Field) -> Result<String, String> {
                 (false, _) => Err("pg_locks shows no exclusive lock on messages".to_owned()),
             }
         }
+        FaultKind::PostgresConnectionLimit => services::no_connection(field).await,
+        FaultKind::PostgresDiskFull => services::no_room(field).await,
+        FaultKind::RedisOutputBuffer { links } => services::overflowed(links, field).await,
+        FaultKind::KafkaPoison => services::poisoned(field).await,
+        FaultKind::KafkaRebalance => services::stranger(field).await,
+        FaultKind::KafkaPartitionsAdded { partitions } => services::more_partitions(*partitions, field).await,
         FaultKind::ClientReconnectStorm { .. }
         | FaultKind::ClientSlow { .. }
         | FaultKind::ClientCrash { .. }
@@ -118,10 +126,22 @@ pub async fn gone(kind: &FaultKind, field: &Field) -> Result<String, String> {
         FaultKind::ProcessClockSkew { processes, .. } => clocks(processes, 0, field).await,
         FaultKind::RedisClientKill => field.environment.probe(Service::Redis, PROBE_LIMIT).await,
         FaultKind::PostgresTerminate => field.environment.probe(Service::Postgres, PROBE_LIMIT).await,
-        FaultKind::PostgresReadOnly | FaultKind::PostgresLock => match prove_quickly(kind, field).await {
-            Ok(still) => Err(still),
-            Err(health) => Ok(health),
-        },
+        FaultKind::PostgresConnectionLimit => services::connections_again(field).await,
+        FaultKind::RedisOutputBuffer { links } => {
+            let limits = services::buffers_as_before(field).await?;
+            let links = links::gone(links, &overflow::TRICKLE, Direction::Downstream, field).await?;
+            Ok(format!("{limits}; {links}"))
+        }
+        FaultKind::KafkaPoison => services::all_set_aside(field).await,
+        FaultKind::KafkaRebalance | FaultKind::KafkaPartitionsAdded { .. } => {
+            services::writers_have_everything(field).await
+        }
+        FaultKind::PostgresReadOnly | FaultKind::PostgresLock | FaultKind::PostgresDiskFull => {
+            match prove_quickly(kind, field).await {
+                Ok(still) => Err(still),
+                Err(health) => Ok(health),
+            }
+        }
         FaultKind::ClientReconnectStorm { .. }
         | FaultKind::ClientSlow { .. }
         | FaultKind::ClientCrash { .. }

@@ -13,14 +13,20 @@ pub(super) async fn connect(url: &str) -> Result<PgConnection, sqlx::Error> {
 /// Ends every client session but our own; returns how many.
 pub(super) async fn terminate_sessions(url: &str) -> Result<u64, sqlx::Error> {
     let mut session = connect(url).await?;
+    let hit = terminate_others(&mut session).await?;
+    session.close().await?;
+    Ok(hit)
+}
+
+/// [`terminate_sessions`], from a session that is open already.
+pub(super) async fn terminate_others(session: &mut PgConnection) -> Result<u64, sqlx::Error> {
     let hit: i64 = sqlx::query_scalar(
         "select count(*) from (select pg_terminate_backend(pid) from pg_stat_activity \
          where backend_type = 'client backend' and application_name <> $1) as ended",
     )
     .bind(OWN_NAME)
-    .fetch_one(&mut session)
+    .fetch_one(session)
     .await?;
-    session.close().await?;
     Ok(u64::try_from(hit).unwrap_or(0))
 }
 

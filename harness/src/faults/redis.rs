@@ -4,7 +4,7 @@ use fred::prelude::*;
 
 use super::FaultError;
 
-async fn connect(url: &str) -> Result<Client, FaultError> {
+pub(super) async fn connect(url: &str) -> Result<Client, FaultError> {
     let mut config = Config::from_url(url)?;
     config.fail_fast = true;
     let client = Builder::from_config(config)

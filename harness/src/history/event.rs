@@ -100,6 +100,11 @@ pub enum What {
     ResumeRefused { user: u32, room: u32, partition: i32, offset: i64 },
     /// A stranger (a fault's, no user of the plan) sent a frame that no node may take, and what the node made of it.
     Stranger { fault: u32, frame: String, treated: Treated },
+
+    // -- poison (recorded by the verifier) ---------------------------------------------------------------------------
+    /// The final read found a record that a fault put into the log. `partition` and `offset` are its place in the log,
+    /// in the dead-letter topic as well; there, `reason` says why it was set aside.
+    Poison { ledger: Ledger, partition: i32, offset: i64, reason: String },
 }
 
 /// What a node made of a stranger's bad frame.

@@ -6,7 +6,7 @@ use crate::{
         file::Cut,
         groups::Groups,
         index::{
-            BadFrames, Entry, Fate, GeneratorSecond, History, LedgerState, Life, NOWHERE, ProcessDid,
+            BadFrames, Entry, Fate, GeneratorSecond, History, LedgerState, Life, NOWHERE, Poison, ProcessDid,
             ProcessStep, Receipt, Sample, UserDid, UserStep,
         },
     },
@@ -115,6 +115,9 @@ impl Fold {
                 Some(steps) => steps.push((at_us, step)),
                 None => history.doubts.push(format!("the history has a fault {fault} that the plan has not")),
             },
+            What::Poison { ledger, partition, offset, reason } => {
+                history.poison.push(Poison { ledger, partition, offset, reason });
+            }
             What::Foreign { ledger, detail } => {
                 history.foreign_total += 1;
                 if history.foreign.len() < KEPT_MAX {

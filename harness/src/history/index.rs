@@ -126,6 +126,19 @@ pub struct Entry {
     pub body_ok: bool,
 }
 
+/// A record that a fault put into the log, as found in a ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Poison {
+    /// Where it was found.
+    pub ledger: Ledger,
+    /// Its partition in the log.
+    pub partition: i32,
+    /// Its offset in the log.
+    pub offset: i64,
+    /// Among the dead letters: why it was set aside.
+    pub reason: String,
+}
+
 /// A step in a user's life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserStep {
@@ -265,6 +278,7 @@ pub struct History {
     pub(crate) faults: Vec<Vec<(u64, FaultStep)>>,
     pub(crate) phases: Vec<(Phase, u64)>,
     pub(crate) ledgers: [LedgerState; 3],
+    pub(crate) poison: Vec<Poison>,
     pub(crate) foreign: Vec<(Ledger, String)>,
     pub(crate) foreign_total: u64,
     pub(crate) unexplained: Vec<(u64, u32, String)>,
@@ -340,6 +354,11 @@ impl History {
             Ledger::DeadLetters => self.dead_letters.len(),
         };
         entries as u64
+    }
+
+    /// Records that a fault put into the log, as found in a ledger.
+    pub fn poison(&self, ledger: Ledger) -> impl Iterator<Item = &Poison> {
+        self.poison.iter().filter(move |poison| poison.ledger == ledger)
     }
 
     /// How the final read of a ledger went.

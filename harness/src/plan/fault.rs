@@ -243,12 +243,31 @@ pub enum FaultKind {
     },
     /// Redis closes the subscriptions of every client (`CLIENT KILL TYPE pubsub`), again and again until the end.
     RedisClientKill,
+    /// Nodes read from Redis so slowly that Redis itself gives their subscriptions up: its output buffer for them is
+    /// over its limit.
+    RedisOutputBuffer {
+        /// Which; links of nodes to Redis.
+        links: Vec<LinkName>,
+    },
     /// PostgreSQL ends every session of the cluster (`pg_terminate_backend`), again and again until the end.
     PostgresTerminate,
     /// PostgreSQL takes no writes (`default_transaction_read_only`), as after a failover to a replica.
     PostgresReadOnly,
     /// Somebody holds an exclusive lock on the messages table.
     PostgresLock,
+    /// PostgreSQL has no connection left to give, and has ended those of the cluster.
+    PostgresConnectionLimit,
+    /// The file system that holds the messages table is full.
+    PostgresDiskFull,
+    /// Somebody else produces records into the messages topic that no table can hold, a round a second.
+    KafkaPoison,
+    /// A stranger joins the writers' consumer group, is given partitions, writes nothing, and leaves at the end.
+    KafkaRebalance,
+    /// The messages topic gets more partitions. They stay: healing only sees to it that the writers have them.
+    KafkaPartitionsAdded {
+        /// How many more.
+        partitions: u16,
+    },
     /// Users lose their connection all at once and redial at once, again and again until the end.
     ClientReconnectStorm {
         /// Of all users, in percent.
@@ -331,9 +350,17 @@ fn description(fault: &FaultKind) -> String {
             format!("clock of {} {offset_s:+} s off", processes(which))
         }
         FaultKind::RedisClientKill => "redis closes subscriptions".to_owned(),
+        FaultKind::RedisOutputBuffer { links: which } => {
+            format!("redis output buffer of {} overflows", links(which))
+        }
         FaultKind::PostgresTerminate => "postgres ends sessions".to_owned(),
         FaultKind::PostgresReadOnly => "postgres read-only".to_owned(),
         FaultKind::PostgresLock => "messages table locked".to_owned(),
+        FaultKind::PostgresConnectionLimit => "postgres gives no connection".to_owned(),
+        FaultKind::PostgresDiskFull => "postgres disk full".to_owned(),
+        FaultKind::KafkaPoison => "poison records in kafka".to_owned(),
+        FaultKind::KafkaRebalance => "a stranger in the writers' group".to_owned(),
+        FaultKind::KafkaPartitionsAdded { partitions } => format!("{partitions} partitions added"),
         FaultKind::ClientReconnectStorm { share_percent, redial_every_ms } => {
             format!("{share_percent} % of users reconnect every {redial_every_ms} ms")
         }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Every kind that `kind =` may name, with the fields it takes beside `kind`, `at_s`, `for_s`, `repeat` and `every_s`.
-const KINDS: [(&str, &[&str]); 25] = [
+const KINDS: [(&str, &[&str]); 31] = [
     ("service-stop", &["service"]),
     ("service-kill", &["service"]),
     ("service-pause", &["service"]),
@@ -30,6 +30,7 @@ const KINDS: [(&str, &[&str]); 25] = [
     ("process-clock-skew", &["process", "offset_s"]),
     ("rolling-restart", &["process", "gap_s"]),
     ("redis-client-kill", &[]),
+    ("redis-output-buffer", &["link"]),
     ("postgres-terminate", &[]),
     ("postgres-read-only", &[]),
     ("postgres-lock", &[]),
@@ -38,12 +39,20 @@ const KINDS: [(&str, &[&str]); 25] = [
     ("client-crash", &["share_percent"]),
     ("client-malformed", &["strangers"]),
     ("client-oversize", &["strangers"]),
+    ("postgres-connection-limit", &[]),
+    ("postgres-disk-full", &[]),
+    ("kafka-poison", &[]),
+    ("kafka-rebalance", &[]),
+    ("kafka-partitions-added", &["partitions"]),
 ];
 
 /// Time between the blows of a reconnect storm when the file names none.
 pub(super) const REDIAL_EVERY_MS: u32 = 1_000;
 /// Strangers when the file does not say how many.
 const STRANGERS: u32 = 6;
+
+/// Most partitions one fault adds: a topic of the plan has 256 at most.
+const PARTITIONS_ADDED_MAX: u16 = 256;
 
 /// One `[[fault]]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -73,6 +82,7 @@ pub(crate) struct FaultEntry {
     share_percent: Option<Spanned<u32>>,
     redial_every_ms: Option<Spanned<u32>>,
     strangers: Option<Spanned<u32>>,
+    partitions: Option<Spanned<u16>>,
 }
 
 /// What an entry may name.
@@ -279,6 +289,30 @@ impl FaultEntry {
             "client-crash" => Ok(FaultKind::ClientCrash { share_percent: share()? }),
             "client-malformed" => Ok(FaultKind::ClientMalformed { strangers: strangers()? }),
             "client-oversize" => Ok(FaultKind::ClientOversize { strangers: strangers()? }),
+            "redis-output-buffer" => {
+                let links = links()?;
+                match links.iter().find(|link| link.service != Service::Redis) {
+                    Some(link) => Err(source.refuse(
+                        self.link.as_ref().map_or(self.kind.span(), Spanned::span),
+                        format!("{link} is no link to Redis, whose output buffer is to overflow"),
+                    )),
+                    None => Ok(FaultKind::RedisOutputBuffer { links }),
+                }
+            }
+            "postgres-connection-limit" => Ok(FaultKind::PostgresConnectionLimit),
+            "postgres-disk-full" => Ok(FaultKind::PostgresDiskFull),
+            "kafka-poison" => Ok(FaultKind::KafkaPoison),
+            "kafka-rebalance" => Ok(FaultKind::KafkaRebalance),
+            "kafka-partitions-added" => {
+                match &self.partitions {
+                    Some(count) if (1..=PARTITIONS_ADDED_MAX).contains(count.as_ref()) => {
+                        Ok(FaultKind::KafkaPartitionsAdded { partitions: *count.as_ref() })
+                    }
+                    Some(count) => Err(source
+                        .refuse(count.span(), format!("partitions must be 1 to {PARTITIONS_ADDED_MAX}"))),
+                    None => Err(missing("partitions")),
+                }
+            }
             _ => Ok(FaultKind::PostgresLock),
         }
     }
@@ -312,7 +346,8 @@ impl FaultEntry {
             offset_s,
             share_percent,
             redial_every_ms,
-            strangers
+            strangers,
+            partitions
         );
         given
     }

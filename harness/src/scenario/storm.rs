@@ -170,10 +170,14 @@ fn victim(fault: &FaultKind) -> Victim {
             Some(ProcessName::Writer(_)) => Victim::Writers,
             _ => Victim::Nodes,
         },
-        FaultKind::RedisClientKill => Victim::Service(Service::Redis),
-        FaultKind::PostgresTerminate | FaultKind::PostgresReadOnly | FaultKind::PostgresLock => {
-            Victim::Service(Service::Postgres)
-        }
+        FaultKind::RedisClientKill | FaultKind::RedisOutputBuffer { .. } => Victim::Service(Service::Redis),
+        FaultKind::PostgresTerminate
+        | FaultKind::PostgresReadOnly
+        | FaultKind::PostgresLock
+        | FaultKind::PostgresConnectionLimit
+        | FaultKind::PostgresDiskFull => Victim::Service(Service::Postgres),
+        FaultKind::KafkaPoison | FaultKind::KafkaPartitionsAdded { .. } => Victim::Service(Service::Kafka),
+        FaultKind::KafkaRebalance => Victim::Writers,
         FaultKind::ClientReconnectStorm { .. }
         | FaultKind::ClientSlow { .. }
         | FaultKind::ClientCrash { .. }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chat_protocol::ChatRecord;
 use rdkafka::{
-    ClientConfig, Message, Offset, TopicPartitionList,
+    Message, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
@@ -16,7 +16,7 @@ use crate::{
     cluster::Names,
     environment::Endpoints,
     history::{Ledger, Recorder, What},
-    plan::{Arrivals, Plan},
+    plan::{Arrivals, Plan, poison::is_poison},
 };
 
 /// One question to the broker is answered within this.
@@ -52,17 +52,8 @@ pub enum KafkaError {
     },
 }
 
-fn config(endpoints: &Endpoints) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &endpoints.kafka_brokers);
-    for (key, value) in &endpoints.kafka_options {
-        config.set(key, value);
-    }
-    config
-}
-
 fn consumer(endpoints: &Endpoints, topic: &str) -> Result<BaseConsumer, KafkaError> {
-    let mut config = config(endpoints);
+    let mut config = endpoints.kafka_client();
     // Assigned by hand and never committed: the name only satisfies the client.
     config
         .set("group.id", "squall-verifier")
@@ -79,7 +70,7 @@ fn consumer(endpoints: &Endpoints, topic: &str) -> Result<BaseConsumer, KafkaErr
 pub async fn create_topics(endpoints: &Endpoints, names: &Names, partitions: i32) -> Result<(), KafkaError> {
     let fail = |topic: &str, source| KafkaError::Client { topic: topic.to_owned(), source };
     let admin: AdminClient<DefaultClientContext> =
-        config(endpoints).create().map_err(|source| fail(&names.topic, source))?;
+        endpoints.kafka_client().create().map_err(|source| fail(&names.topic, source))?;
     // -1: the broker's default replication, which a managed cluster sets to what it can promise.
     let topics = [
         NewTopic::new(&names.topic, partitions, TopicReplication::Fixed(-1)),
@@ -123,6 +114,8 @@ pub(super) struct Reading {
     pub(super) topic: String,
     pub(super) ledger: Ledger,
     pub(super) room_prefix: String,
+    /// Whether the plan has somebody put poison into the log.
+    pub(super) poison: bool,
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) recorder: Recorder,
 }
@@ -163,6 +156,10 @@ impl Reading {
         let (partition, offset) = (record.partition(), record.offset());
         let payload = record.payload().unwrap_or_default();
         let foreign = |detail: String| What::Foreign { ledger: self.ledger, detail };
+        if self.poison && is_poison(payload) {
+            self.recorder.record(self.poison(record));
+            return;
+        }
         let parsed = serde_json::from_slice::<ChatRecord>(payload);
         let event = match parsed {
             Ok(chat) => match self.explained(&chat) {
@@ -180,6 +177,18 @@ impl Reading {
         self.recorder.record(event);
     }
 
+    /// Dead letters say in their headers where they stood.
+    fn poison(&self, record: &rdkafka::message::BorrowedMessage<'_>) -> What {
+        let ledger = self.ledger;
+        if ledger != Ledger::DeadLetters {
+            let (partition, offset) = (record.partition(), record.offset());
+            return What::Poison { ledger, partition, offset, reason: String::new() };
+        }
+        let partition = header(record, "partition").and_then(|text| text.parse().ok()).unwrap_or(-1);
+        let offset = header(record, "offset").and_then(|text| text.parse().ok()).unwrap_or(-1);
+        What::Poison { ledger, partition, offset, reason: header(record, "reason").unwrap_or_default() }
+    }
+
     fn explained(&self, chat: &ChatRecord) -> Option<u32> {
         let message = Plan::message_of(&chat.id)?;
         let arrival = self.arrivals.list.get(message as usize)?;
@@ -189,7 +198,11 @@ impl Reading {
 }
 
 fn reason_of(record: &rdkafka::message::BorrowedMessage<'_>) -> String {
-    let headers = record.headers().into_iter().flat_map(Headers::iter);
-    let reason = headers.filter(|header| header.key == "reason").find_map(|header| header.value);
-    reason.map_or_else(|| "no reason given".to_owned(), |reason| String::from_utf8_lossy(reason).into_owned())
+    header(record, "reason").unwrap_or_else(|| "no reason given".to_owned())
+}
+
+fn header(record: &rdkafka::message::BorrowedMessage<'_>, name: &str) -> Option<String> {
+    let mut headers = record.headers().into_iter().flat_map(Headers::iter);
+    let value = headers.find(|header| header.key == name)?.value?;
+    Some(String::from_utf8_lossy(value).into_owned())
 }

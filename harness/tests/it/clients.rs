@@ -155,6 +155,7 @@ async fn no_fault_on_clients_is_seen_among_users_who_behave() {
         choice: ground::provider(),
         external: None,
         logs_dir: &logs,
+        small_disk: false,
     };
     let environment = Arc::new(Environment::up(spec, &Progress::silent()).await.unwrap());
     let names = Names::new("clients", false);

@@ -64,7 +64,14 @@ fn link(text: &str) -> LinkName {
 }
 
 async fn up(choice: ProviderChoice, run_id: &str, logs: &Path) -> Environment {
-    let spec = EnvironmentSpec { run_id, processes: &PROCESSES, choice, external: None, logs_dir: logs };
+    let spec = EnvironmentSpec {
+        run_id,
+        processes: &PROCESSES,
+        choice,
+        external: None,
+        logs_dir: logs,
+        small_disk: false,
+    };
     let began = Instant::now();
     let environment = match Environment::up(spec, &Progress::silent()).await {
         Ok(environment) => environment,
@@ -355,6 +362,7 @@ async fn the_external_provider_keeps_its_contract() {
         choice: ProviderChoice::External,
         external,
         logs_dir: logs.path(),
+        small_disk: false,
     };
     let error = Box::pin(Environment::up(spec(None), &Progress::silent())).await.unwrap_err();
     assert!(error.help().contains("--postgres-url"), "{error}");
@@ -449,6 +457,7 @@ async fn a_start_that_is_cancelled_leaves_nothing() {
             choice,
             external: None,
             logs_dir: logs.path(),
+            small_disk: false,
         };
         // As a Ctrl-C does: the future is dropped at the moment that Redis has been started.
         let started = wait::until("a first service", SOON, async || {

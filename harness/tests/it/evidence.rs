@@ -6,7 +6,7 @@ use std::sync::Arc;
 use harness::{
     clock::Clock,
     cluster::{Binaries, Cluster, ClusterSpec, Names},
-    environment::{Environment, EnvironmentSpec},
+    environment::{self, Environment, EnvironmentSpec, Provider, ProviderChoice},
     faults::{self, Field, evidence},
     history::HistoryWriter,
     plan::{FaultKind, LinkName, PlannedFault, ProcessName, Service, Toxic, fault::Direction},
@@ -83,9 +83,14 @@ fn catalogue() -> Vec<FaultKind> {
         growing(Service::Postgres, Toxic::Latency { latency_ms: 300, jitter_ms: 50 }, Both),
         growing(Service::Kafka, Toxic::Bandwidth { kbytes_per_s: 50 }, Upstream),
         FaultKind::RedisClientKill,
+        FaultKind::RedisOutputBuffer { links: link(ProcessName::Node(1), Service::Redis) },
         FaultKind::PostgresReadOnly,
         FaultKind::PostgresLock,
         FaultKind::PostgresTerminate,
+        FaultKind::PostgresConnectionLimit,
+        FaultKind::KafkaPoison,
+        FaultKind::KafkaRebalance,
+        FaultKind::KafkaPartitionsAdded { partitions: 3 },
         FaultKind::ProcessPause { processes: node() },
         FaultKind::ProcessTerminate { processes: node() },
         FaultKind::ProcessKill { processes: vec![ProcessName::Writer(1)] },
@@ -93,12 +98,21 @@ fn catalogue() -> Vec<FaultKind> {
         FaultKind::ProcessClockSkew { processes: both(), offset_s: -86_400 },
         FaultKind::RollingRestart { processes: both(), gap_ms: 500 },
     ];
+    if fills_disk() {
+        all.push(FaultKind::PostgresDiskFull);
+    }
     for service in Service::ALL {
         all.push(FaultKind::ServicePause { service });
         all.push(FaultKind::ServiceStop { service });
         all.push(FaultKind::ServiceKill { service });
     }
     all
+}
+
+/// Needs root on the host; and in a container the catalogue stops PostgreSQL, which would lose the disk.
+fn fills_disk() -> bool {
+    ground::provider() == ProviderChoice::Host
+        && environment::supports(Provider::Host, None, &FaultKind::PostgresDiskFull).is_ok()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -180,6 +194,7 @@ async fn on_a_cluster(name: &str, seed: u64, look: impl AsyncFnOnce(&Field, &mut
         choice: ground::provider(),
         external: None,
         logs_dir: &logs,
+        small_disk: fills_disk(),
     };
     let environment = Arc::new(Environment::up(spec, &Progress::silent()).await.unwrap());
     let names = Names::new(name, false);

@@ -11,5 +11,6 @@ mod ground;
 mod planted;
 mod relay;
 mod scenarios;
+mod service_faults;
 mod stock_client;
 mod tidy;

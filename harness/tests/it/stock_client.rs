@@ -52,6 +52,7 @@ async fn a_stock_client_talks_across_nodes_over_websocket_and_polling_and_resume
         choice: ground::provider(),
         external: None,
         logs_dir: &logs,
+        small_disk: false,
     };
     let environment = Arc::new(Environment::up(spec, &Progress::silent()).await.unwrap());
     let names = Names::new("stock-client", false);

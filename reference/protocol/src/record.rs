@@ -40,7 +40,30 @@ pub enum Unacceptable {
     Nul,
 }
 
+/// Why the value of a Kafka record is no message.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// It is not the JSON of a [`ChatRecord`].
+    #[error("not a chat record: {0}")]
+    NotARecord(#[from] serde_json::Error),
+    /// It breaks a rule.
+    #[error(transparent)]
+    Unacceptable(#[from] Unacceptable),
+}
+
 impl ChatRecord {
+    /// Reads the value of a Kafka record and checks it. Nodes and writers both read the log by this, so that what
+    /// cannot become a row is not delivered either, whoever put it there.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn read(value: &[u8]) -> Result<Self, Unreadable> {
+        let record: Self = serde_json::from_slice(value)?;
+        record.check()?;
+        Ok(record)
+    }
+
     /// Checks what every ledger must be able to hold.
     ///
     /// # Errors

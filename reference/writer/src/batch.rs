@@ -23,9 +23,7 @@ impl Entry {
     pub fn read(position: Position, key: Option<&[u8]>, payload: Option<&[u8]>) -> Self {
         let content = match payload {
             None => Err("the record has no value".to_owned()),
-            Some(bytes) => serde_json::from_slice::<ChatRecord>(bytes)
-                .map_err(|error| format!("not a chat record: {error}"))
-                .and_then(|record| record.check().map(|()| record).map_err(|error| error.to_string())),
+            Some(bytes) => ChatRecord::read(bytes).map_err(|error| error.to_string()),
         };
         Self { position, key: key.map(Into::into), payload: payload.map(Into::into), content }
     }

@@ -40,6 +40,11 @@ pub fn of_sqlstate(code: &str) -> Blame {
     }
 }
 
+/// Whether the error says that the disk is full (SQLSTATE 53100).
+pub fn is_disk_full(error: &Error) -> bool {
+    matches!(error, Error::Database(error) if error.code().as_deref() == Some("53100"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -73,6 +73,11 @@ impl StoreError {
             _ => Blame::Database,
         }
     }
+
+    /// Whether PostgreSQL has no room left.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Failed { source, .. } if blame::is_disk_full(source))
+    }
 }
 
 /// The writer's view of PostgreSQL.
@@ -236,11 +241,30 @@ pub async fn probe(options: PgConnectOptions) -> Result<PgConnection, StoreError
 ///
 /// A lock is taken, or PostgreSQL went away.
 pub async fn rehearse(connection: &mut PgConnection) -> Result<(), StoreError> {
+    act(connection, "begin; lock table messages, writer_offsets in row exclusive mode nowait; rollback").await
+}
+
+/// Writes rows that take some blocks of the table and its indexes, and takes them back. For when the disk was full: a
+/// full disk answers every question, grants every lock, and takes what fits into blocks that it has.
+///
+/// # Errors
+///
+/// There is no room yet, or PostgreSQL went away.
+pub async fn rehearse_with_rows(connection: &mut PgConnection) -> Result<(), StoreError> {
+    // No message has such a partition. The rows are dead at once, and are vacuumed like any others.
+    act(
+        connection,
+        "begin; insert into messages (room, id, partition, kafka_offset, sender, body, sent_at_ms) \
+         select 'rehearsal of ' || pg_backend_pid(), n::text, -pg_backend_pid(), n, '', repeat('x', 1500), 0 \
+         from generate_series(1, 64) as n; rollback",
+    )
+    .await
+}
+
+async fn act(connection: &mut PgConnection, script: &'static str) -> Result<(), StoreError> {
     let what = "rehearsing a write";
     // If it fails the transaction stays open; the caller drops the connection, and the server rolls back.
-    let rehearsal =
-        sqlx::raw_sql("begin; lock table messages, writer_offsets in row exclusive mode nowait; rollback")
-            .execute(connection);
+    let rehearsal = sqlx::raw_sql(script).execute(connection);
     match tokio::time::timeout(PROBE_TIMEOUT, rehearsal).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(source)) => Err(StoreError::Failed { what, source }),

@@ -13,7 +13,7 @@ use testcontainers::{
             InspectContainerOptions, KillContainerOptions, LogsOptions, RemoveContainerOptions,
         },
     },
-    core::{IntoContainerPort, client::ClientError},
+    core::{IntoContainerPort, Mount, client::ClientError},
     runners::AsyncRunner,
 };
 
@@ -70,6 +70,13 @@ impl Draft {
 
     pub(super) fn variable(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.with_env_var(name, value);
+        self
+    }
+
+    pub(super) fn tmpfs(mut self, path: &str, bytes: u32) -> Self {
+        // As /tmp is: the server's user differs from image to image.
+        let mount = Mount::tmpfs_mount(path).with_size_bytes(bytes.into()).with_mode(0o1777);
+        self.request = self.request.with_mount(mount);
         self
     }
 
@@ -251,14 +258,18 @@ impl Container {
 
     /// Appends what it wrote, over all its starts, to its log file.
     async fn save_log(&self) -> Result<(), EnvironmentError> {
-        let mut file = append_to(&self.log)?;
+        self.write_log(&mut append_to(&self.log)?).await
+    }
+
+    /// What it wrote, over all its starts.
+    pub(super) async fn write_log(&self, to: &mut (impl Write + Send)) -> Result<(), EnvironmentError> {
         let options = LogsOptions { stdout: true, stderr: true, ..LogsOptions::default() };
         let mut logs = self.engine.logs(self.id(), Some(options));
         let io = |source| EnvironmentError::Io { doing: "write", path: self.log.clone(), source };
         while let Some(piece) =
             logs.try_next().await.map_err(|error| self.refused("read the log of", &error))?
         {
-            file.write_all(&piece.into_bytes()).map_err(io)?;
+            to.write_all(&piece.into_bytes()).map_err(io)?;
         }
         Ok(())
     }

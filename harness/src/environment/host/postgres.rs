@@ -17,6 +17,7 @@ use super::{
     super::{
         child::{Child, ChildSpec},
         contract::Endpoints,
+        disk::{self, Mounted},
         error::EnvironmentError,
     },
     Site,
@@ -50,6 +51,7 @@ pub(super) struct Up {
     pub(super) port: u16,
     pub(super) url: String,
     pub(super) version: String,
+    pub(super) small_disk: Option<Mounted>,
 }
 
 /// A password for one run.
@@ -69,6 +71,7 @@ pub(super) async fn up(site: &Site<'_>, port: u16) -> Result<Up, EnvironmentErro
     let password_file = folder.join("password");
     prepare(&folder, &password_file, &password, user)?;
     let data = folder.join("data");
+    let mut small_disk = if site.small_disk { Some(Mounted::new(&folder.join("small"))?) } else { None };
     let program = |name: &str, args: Vec<String>| ChildSpec {
         name: if name == "postgres" { name.to_owned() } else { format!("postgres's {name}") },
         program: site.manifest.postgres_bin.join(name),
@@ -110,11 +113,14 @@ pub(super) async fn up(site: &Site<'_>, port: u16) -> Result<Up, EnvironmentErro
         let (child, ()) =
             launch(&spec, site.registry, async || answers(Service::Postgres, &first).await).await?;
         let version = create_database(&child, &first.postgres_url).await?;
+        if let Some(mounted) = &small_disk {
+            disk::make_tablespace(&first.postgres_url, &mounted.path(), DATABASE).await?;
+        }
         let at = at(DATABASE);
         let url = at.postgres_url.clone();
         // SIGINT is the fast shutdown: SIGTERM would wait for the clients to leave.
         let server = Server::new(Service::Postgres, spec, Signal::SIGINT, at, site.registry, child);
-        Ok(Up { server, port, url, version })
+        Ok(Up { server, port, url, version, small_disk: small_disk.take() })
     })
     .await
 }

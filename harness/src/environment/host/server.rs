@@ -86,6 +86,17 @@ impl Server {
         Ok(())
     }
 
+    /// What it has written to its log, over all its starts.
+    pub(crate) fn log(&self) -> Result<String, EnvironmentError> {
+        let path = &self.spec.log;
+        let bytes = std::fs::read(path).map_err(|source| EnvironmentError::Io {
+            doing: "read",
+            path: path.clone(),
+            source,
+        })?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// SIGSTOP for it and everything it started; returns when all of them are seen frozen.
     pub(crate) async fn pause(&self) -> Result<(), EnvironmentError> {
         self.signal(Signal::SIGSTOP, "frozen", |state| state == 'T').await

@@ -180,8 +180,7 @@ fn collect(consumer: &BaseConsumer, start: i64, piece: &Piece) -> Result<Read, R
             read.next = piece.to;
             break;
         }
-        let record: Option<ChatRecord> =
-            message.payload().and_then(|bytes| serde_json::from_slice(bytes).ok());
+        let record = message.payload().and_then(|bytes| ChatRecord::read(bytes).ok());
         let wanted = offset >= piece.from;
         if let Some(record) = record
             && piece.room.as_ref().is_none_or(|room| record.room == *room)

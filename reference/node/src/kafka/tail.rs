@@ -122,8 +122,8 @@ impl Tail {
                     return;
                 }
                 Some(Ok(message)) => {
-                    let record: Option<ChatRecord> =
-                        message.payload().and_then(|payload| serde_json::from_slice(payload).ok());
+                    // Poison (not a record, or one that no ledger can hold) is passed over, as the writers do.
+                    let record = message.payload().and_then(|payload| ChatRecord::read(payload).ok());
                     let position = Position { partition: message.partition(), offset: message.offset() };
                     self.delivered += self.hub.tail(position, record.map(Arc::new));
                 }

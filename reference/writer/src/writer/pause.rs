@@ -35,14 +35,16 @@ pub(super) struct Shut {
     /// everything in order was never paused.
     announced: bool,
     attempt: u32,
+    /// The disk was full, so a probe has to show that there is room.
+    disk_full: bool,
     probe: LocalBoxFuture<'static, Result<PgConnection, StoreError>>,
 }
 
 impl Gate {
     /// Shut, with a probe at once.
     pub(super) fn starting(config: &Config) -> Self {
-        let probe = probe_at(Instant::now(), config.postgres(), true);
-        Self::Shut(Shut { since: Instant::now(), announced: false, attempt: 1, probe })
+        let probe = probe_at(Instant::now(), config.postgres(), true, false);
+        Self::Shut(Shut { since: Instant::now(), announced: false, attempt: 1, disk_full: false, probe })
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -69,6 +71,7 @@ fn probe_at(
     at: Instant,
     options: PgConnectOptions,
     migrate: bool,
+    disk_full: bool,
 ) -> LocalBoxFuture<'static, Result<PgConnection, StoreError>> {
     async move {
         sleep_until(at).await;
@@ -77,6 +80,9 @@ fn probe_at(
             store::migrate(options).await?;
         }
         store::rehearse(&mut connection).await?;
+        if disk_full {
+            store::rehearse_with_rows(&mut connection).await?;
+        }
         Ok(connection)
     }
     .boxed_local()
@@ -95,8 +101,10 @@ impl Writer {
         self.batch.forget(&partitions);
         self.hold(&partitions);
         self.backoff.begin(flowed);
-        let probe = probe_at(Instant::now() + self.backoff.delay(), self.config.postgres(), !self.migrated);
-        self.gate = Gate::Shut(Shut { since: Instant::now(), announced: true, attempt: 1, probe });
+        let disk_full = matches!(trouble, Trouble::Store(error) if error.is_disk_full());
+        let at = Instant::now() + self.backoff.delay();
+        let probe = probe_at(at, self.config.postgres(), !self.migrated, disk_full);
+        self.gate = Gate::Shut(Shut { since: Instant::now(), announced: true, attempt: 1, disk_full, probe });
         emit!(WriterPaused, partitions = listed(&partitions), error = %trouble);
         gauge!("chat_writer_paused").set(1.0);
         if matches!(trouble, Trouble::Store(_)) {
@@ -148,7 +156,7 @@ impl Writer {
                 emit!(WriterProbed, ok = false, attempt, error = %trouble);
                 shut.attempt += 1;
                 let at = Instant::now() + self.backoff.delay();
-                shut.probe = probe_at(at, self.config.postgres(), !self.migrated);
+                shut.probe = probe_at(at, self.config.postgres(), !self.migrated, shut.disk_full);
                 self.store.disconnect();
             }
         }
