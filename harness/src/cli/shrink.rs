@@ -7,7 +7,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ServicesArgs, door, door::Refused};
 use crate::{
-    checkers::Verdict,
     environment,
     exit::Exit,
     plan::Plan,
@@ -37,7 +36,7 @@ pub(super) async fn shrink(args: ShrinkArgs, cancel: &CancellationToken) -> Resu
     let progress = Progress::for_stderr();
     environment::sweep(&progress).await;
     let folder = RunFolder::open(&args.run)?;
-    let culprits = violated_by(&judge::judge(&folder)?);
+    let culprits = judge::judge(&folder)?.violated_claims();
     if culprits.is_empty() {
         return Err(Refused::NotViolated(args.run.display().to_string()));
     }
@@ -73,15 +72,6 @@ pub(super) async fn shrink(args: ShrinkArgs, cancel: &CancellationToken) -> Resu
     Ok(if failed > 0 { Exit::Violated } else { Exit::Unknown })
 }
 
-/// The checkers that a run violated.
-fn violated_by(judged: &judge::Judged) -> Vec<String> {
-    let findings = judged.judgement().findings.iter();
-    findings
-        .filter(|finding| finding.verdict == Verdict::Violated)
-        .map(|finding| finding.checker.clone())
-        .collect()
-}
-
 struct Search<'a> {
     args: &'a ShrinkArgs,
     /// What the original violated. A smaller plan that only violates something else (a demand for many acks, say, that
@@ -107,7 +97,7 @@ impl Search<'_> {
             match run::run(&request, self.progress, self.cancel).await {
                 Ok(finished) => {
                     let same = |checker: &String| self.culprits.contains(checker);
-                    failed += u32::from(violated_by(&finished.judged).iter().any(same));
+                    failed += u32::from(finished.judged.violated_claims().iter().any(same));
                 }
                 Err(RunError::Interrupted) => return Err(RunError::Interrupted.into()),
                 // A run that could not be carried out says nothing about the plan.

@@ -1,7 +1,7 @@
 //! Step 10: from a run's folder to its verdict and report. Needs no cluster, so it can be done again at any time.
 
 use crate::{
-    checkers::{self, Case, Judgement, story},
+    checkers::{self, Case, Judgement, Verdict, story},
     exit::Exit,
     history::{History, file::HistoryError},
     plan::Arrivals,
@@ -52,6 +52,13 @@ impl Judged {
     /// The exit code it deserves.
     pub fn exit(&self) -> Exit {
         self.report.judgement.exit()
+    }
+
+    /// Names of the checkers that found a counter-example.
+    pub fn violated_claims(&self) -> Vec<String> {
+        let findings = self.judgement().findings.iter();
+        let violated = findings.filter(|finding| finding.verdict == Verdict::Violated);
+        violated.map(|finding| finding.checker.clone()).collect()
     }
 
     /// One line for a table of runs.
