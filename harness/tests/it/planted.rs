@@ -17,7 +17,7 @@ use harness::{
 };
 use serde_json::Value;
 
-use crate::ground;
+use crate::{command_line, ground};
 
 /// Which binary has the bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,4 +230,51 @@ async fn every_bug_has_its_row() {
             assert!(listed.clone().any(|row| row.bug == bug), "{bug} has no row in the table");
         }
     }
+}
+
+/// A node that relays what it hears fails with or without faults; the two planned ones have nothing to do with it.
+const GUILTLESS_FAULTS: &str = r#"
+title = "a bug, and two faults that have nothing to do with it"
+[load]
+users = 12
+rooms = 3
+rate_per_s = 40
+duration_s = 9
+[[fault]]
+kind = "redis-client-kill"
+at_s = 3
+for_s = 1.5
+[[fault]]
+kind = "process-pause"
+process = "writer-1"
+at_s = 4
+for_s = 2
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_violated_run_is_shrunk_to_a_smaller_one_that_fails_the_same_way() {
+    let _alone = ground::alone().await;
+    Binaries::ready(true, &Progress::silent()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (file, out) = (folder.path().join("guiltless.toml"), folder.path().join("out"));
+    fs::write(&file, GUILTLESS_FAULTS).unwrap();
+    let squall = |args: &[&str], last: &Path, out: &Path| {
+        let mut command = command_line::squall(folder.path());
+        let ended = command.args(args).arg(last).args(["--provider", "host", "--out"]).arg(out).output();
+        let ended = ended.unwrap();
+        let said = String::from_utf8_lossy(&ended.stdout) + String::from_utf8_lossy(&ended.stderr);
+        (ended.status.code(), said.into_owned())
+    };
+    let (code, said) = squall(&["run", "--seed", "5", "--node-bug", "every-node-relays"], &file, &out);
+    assert_eq!(code, Some(1), "{said}");
+    let run = fs::read_dir(out.join("guiltless")).unwrap().next().unwrap().unwrap().path();
+
+    let small = folder.path().join("small");
+    let (code, said) = squall(&["shrink", "--times", "1", "--runs-max", "2"], &run, &small);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("violates exactly-once"), "{said}");
+    assert!(said.contains("it failed 1 of 1 times"), "{said}");
+    let smallest = said.lines().find(|line| line.ends_with("plan.json")).unwrap();
+    let plan: Plan = serde_json::from_slice(&fs::read(smallest.trim()).unwrap()).unwrap();
+    assert!(plan.faults.is_empty(), "{said}");
 }
