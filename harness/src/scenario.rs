@@ -4,13 +4,14 @@
 pub mod error;
 pub mod faults;
 pub mod library;
+mod overlaps;
 mod provable;
 pub mod storm;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::plan::{ArrivalShape, ClusterPlan, Expect, LoadPlan, PLAN_FORMAT, Plan, Topology};
+use crate::plan::{ArrivalShape, ClusterPlan, Expect, LoadPlan, PLAN_FORMAT, Plan, PlannedFault, Topology};
 
 pub use error::ScenarioError;
 use error::Source;
@@ -214,10 +215,14 @@ impl Scenario {
         let bounds = faults::Bounds { nodes, writers, duration_ms };
         let mut planned = Vec::new();
         for entry in &self.fault {
-            planned.extend(entry.resolve(source, &bounds)?);
+            let resolved = entry.resolve(source, &bounds)?;
+            refuse_clash(source, entry.span(), &planned, &resolved)?;
+            planned.extend(resolved);
         }
         if let Some(storm) = &self.storm {
-            planned.extend(storm.draw(source, &bounds, choices.seed)?);
+            let drawn = storm.draw(source, &bounds, choices.seed)?;
+            refuse_clash(source, storm.span(), &planned, &drawn)?;
+            planned.extend(drawn);
         }
         planned.sort_by_key(|fault| fault.at_ms);
 
@@ -253,6 +258,19 @@ impl Scenario {
             expect: self.expect,
             settle_limit_ms: seconds(&self.settle_s, "settle_s", DURATION_MAX_S)?,
         })
+    }
+}
+
+fn refuse_clash(
+    source: &Source<'_>,
+    span: std::ops::Range<usize>,
+    earlier: &[PlannedFault],
+    later: &[PlannedFault],
+) -> Result<(), ScenarioError> {
+    let mut pairs = later.iter().flat_map(|later| earlier.iter().map(move |earlier| (earlier, later)));
+    match pairs.find_map(|(earlier, later)| overlaps::clash(earlier, later)) {
+        Some(why) => Err(source.refuse(span, why)),
+        None => Ok(()),
     }
 }
 

@@ -141,6 +141,11 @@ impl Bounds {
 }
 
 impl FaultEntry {
+    /// Where it stands in the file.
+    pub(crate) fn span(&self) -> std::ops::Range<usize> {
+        self.kind.span()
+    }
+
     /// The faults that an entry plans: one, or `repeat` of them `every_s` apart (flapping).
     pub(crate) fn resolve(
         &self,

@@ -62,6 +62,11 @@ fn default_share() -> Spanned<f64> {
 }
 
 impl Storm {
+    /// Where it stands in the file.
+    pub(crate) fn span(&self) -> std::ops::Range<usize> {
+        self.from_s.span()
+    }
+
     /// Draws the faults. Equal seeds draw equal storms.
     pub(crate) fn draw(
         &self,
