@@ -197,7 +197,7 @@ async fn dispatch(command: Command, cancel: &CancellationToken) -> Result<Exit, 
         }
         Command::List { long } => {
             for found in library::all()? {
-                door::print(&format!("{:<24} {}", found.name, library::title(&found)?));
+                door::print(&format!("{:<26} {}", found.name, library::title(&found)?));
                 if long {
                     door::print(&format!("{}\n", library::prose(&found.text)));
                 }

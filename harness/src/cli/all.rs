@@ -56,7 +56,7 @@ pub(super) async fn run_many(
                 }
             };
             let took_s = began.elapsed().as_secs_f64();
-            progress.say(format!("{:<24} {:>4}  {took_s:>5.0} s  {said}", row.name, exit.code()));
+            progress.say(format!("{:<26} {:>4}  {took_s:>5.0} s  {said}", row.name, exit.code()));
             row.runs += 1;
             row.held += u32::from(exit == Exit::Holds);
             row.took_s += took_s;
@@ -67,10 +67,10 @@ pub(super) async fn run_many(
         rows.push(row);
     }
     progress.finish();
-    door::print(&format!("{:<24} {:>4}  {:>9}  {:>7}  said", "scenario", "exit", "held", "took"));
+    door::print(&format!("{:<26} {:>4}  {:>9}  {:>7}  said", "scenario", "exit", "held", "took"));
     for row in &rows {
         door::print(&format!(
-            "{:<24} {:>4}  {:>3} of {:>2}  {:>5.0} s  {}",
+            "{:<26} {:>4}  {:>3} of {:>2}  {:>5.0} s  {}",
             row.name,
             row.worst.code(),
             row.held,
