@@ -170,6 +170,8 @@ fn judge_outage(
     let pause = pauses.iter().find(|pause| {
         let open_at =
             pause.paused_us < outage.asked_us && pause.resumed_us.is_none_or(|at| at >= outage.from_us);
+        // A writer that ended while it paused took the pause with it: the next life begins without.
+        let open_at = open_at && !writer.ended_between(pause.paused_us, outage.asked_us);
         // A pause that was over before the injector was done was none of this outage.
         let within = (outage.asked_us..=outage.healed_us).contains(&pause.paused_us)
             && pause.resumed_us.is_none_or(|at| at >= outage.from_us);
@@ -446,6 +448,21 @@ mod tests {
         let finding = run.judged(&Pause);
         // Exempt, and so without evidence: unknown rather than violated.
         assert_eq!((finding.verdict, finding.counts["exempt"]), (Verdict::Unknown, 1), "{finding:#?}");
+    }
+
+    #[test]
+    fn a_pause_ends_with_the_life_of_its_writer() {
+        let exited = What::Exited { process: "writer-1".into(), status: "signal: 9".into(), asked: true };
+        let started = |m: &What| matches!(m, What::Started { process, .. } if process.as_str() == "writer-1");
+        let run = outage();
+        let again = run.events.iter().find(|event| started(&event.what)).unwrap().what.clone();
+        // Long before the outage it paused, was killed, and came back; then it did everything right.
+        let run = run
+            .at_ms(1_000, said(Lifecycle::WriterPaused { error: "refused".into() }))
+            .at_ms(1_500, exited)
+            .at_ms(1_900, again);
+        let finding = run.judged(&Pause);
+        assert_eq!(finding.verdict, Verdict::Holds, "{finding:#?}");
     }
 
     #[test]
