@@ -53,11 +53,13 @@ const NAME: &str = "send";
 /// crate takes one handler in the life of a process, so a handler that does nothing is put there first: Goose's attempt
 /// then fails (it only logs so), and tokio, installing its own later, chains to ours.
 ///
-/// Returns false when it comes too late, as there is a handler of somebody else's already; a load then makes Ctrl-C cancel
-/// itself, but nothing else hears of it.
+/// An inherited "ignore" (`nohup`, a script's background job) is replaced as well: it would count as somebody's handler,
+/// and leave the place to Goose.
+///
+/// Returns false when the system refuses; a load then makes Ctrl-C cancel itself, but nothing else hears of it.
 pub fn claim_interrupts() -> bool {
     // `MultipleHandlers`: claimed before, by us or by a Goose that ran without us.
-    matches!(ctrlc::try_set_handler(|| {}), Ok(()) | Err(ctrlc::Error::MultipleHandlers))
+    matches!(ctrlc::set_handler(|| {}), Ok(()) | Err(ctrlc::Error::MultipleHandlers))
 }
 
 /// All users, each taken from its seat for as long as one of its transactions runs.
