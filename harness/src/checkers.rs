@@ -14,6 +14,7 @@ pub mod finding;
 pub mod isolation;
 pub mod latency;
 pub mod liveness;
+pub mod lives;
 pub mod notice;
 pub mod order;
 pub mod pause;
@@ -25,7 +26,6 @@ pub mod strangers;
 pub mod survival;
 pub mod validity;
 pub mod windows;
-pub mod writers;
 
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -6,7 +6,7 @@ mod door;
 mod shrink;
 mod up;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use crate::{
         folder::{self, RunFolder},
         judge,
     },
-    scenario::{Choices, Scenario, library},
+    scenario::{Choices, library},
 };
 
 use door::Refused;
@@ -128,6 +128,11 @@ struct ServicesArgs {
 }
 
 impl ServicesArgs {
+    /// A run of a plan on these services.
+    fn request(&self, plan: Plan, out: &Path) -> Result<Request, Refused> {
+        Ok(Request { plan, provider: self.provider, external: self.external()?, out: out.to_owned() })
+    }
+
     fn external(&self) -> Result<Option<External>, Refused> {
         if self.provider != ProviderChoice::External {
             return Ok(None);
@@ -230,7 +235,7 @@ async fn run_command(args: RunArgs, cancel: &CancellationToken) -> Result<Exit, 
     if let Some(topology) = args.topology {
         plan.cluster.topology = topology;
     }
-    let finished = run::run(&request(&args, plan)?, &progress, cancel).await;
+    let finished = run::run(&args.services.request(plan, &args.out)?, &progress, cancel).await;
     progress.finish();
     let finished = finished?;
     door::print(&finished.judged.summary(door::colour()));
@@ -247,16 +252,7 @@ fn plan_of(args: &RunArgs, found: &library::Found) -> Result<Plan, Refused> {
         // Unique even where two runs share a database.
         room_prefix: format!("squall-{:08x}-{}-", seed & 0xffff_ffff, std::process::id()),
     };
-    Ok(Scenario::plan(&found.name, &found.file.display().to_string(), &found.text, &choices)?)
-}
-
-fn request(args: &RunArgs, plan: Plan) -> Result<Request, Refused> {
-    Ok(Request {
-        plan,
-        provider: args.services.provider,
-        external: args.services.external()?,
-        out: args.out.clone(),
-    })
+    Ok(found.plan(&choices)?)
 }
 
 async fn doctor(clean: bool) -> Result<Exit, Refused> {

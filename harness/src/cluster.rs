@@ -353,6 +353,16 @@ impl Cluster {
         look::clock_offset(&self.http, launch.listen).await.map_err(|error| format!("{name}: {error}"))
     }
 
+    /// What a process publishes about itself, as Prometheus text.
+    ///
+    /// # Errors
+    ///
+    /// What came instead within `limit`.
+    pub async fn look_metrics(&self, name: ProcessName, limit: Duration) -> Result<String, String> {
+        let launch = self.launches.get(&name).ok_or_else(|| format!("there is no {name}"))?;
+        look::metrics(&self.http, launch.listen, limit).await.map_err(|error| format!("{name}: {error}"))
+    }
+
     /// Evidence that a process is well: it answers its health check.
     ///
     /// # Errors

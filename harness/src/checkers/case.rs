@@ -56,17 +56,20 @@ impl<'a> Case<'a> {
         self.arrivals.list.get(message as usize)
     }
 
+    /// Where an acked or logged message stands: as its ack says, or else where Kafka holds it.
+    pub fn place(&self, message: u32) -> Option<(i32, i64)> {
+        let logged = || self.history.in_kafka(message).next().map(|entry| (entry.partition, entry.offset));
+        self.history.life(message).acked_at().or_else(logged)
+    }
+
     /// What an acked or logged message is held against debts by: the position in its ack, or else where Kafka holds it;
     /// the times, in a cluster that knows no positions.
     pub fn said(&self, message: u32) -> Option<Said> {
-        let life = self.history.life(message);
-        let mut records = self.history.in_kafka(message);
         if self.plan.cluster.topology.gives_positions() {
-            let logged = || records.next().map(|entry| (entry.partition, entry.offset));
-            let (partition, offset) = life.acked_at().or_else(logged)?;
-            return Some(Said::At { partition, offset });
+            return self.place(message).map(|(partition, offset)| Said::At { partition, offset });
         }
-        if !life.is_acked() && records.len() == 0 {
+        let life = self.history.life(message);
+        if !life.is_acked() && self.history.in_kafka(message).len() == 0 {
             return None;
         }
         Some(Said::Between { sent_us: life.sent_us()?, acked_us: life.acked_us().unwrap_or(u64::MAX) })

@@ -13,8 +13,8 @@
 //! writes one within 100 ms of the change.
 
 use crate::{
-    checkers::{Case, Finding, windows::Window},
-    history::{Lifecycle, index::ProcessDid},
+    checkers::{Case, Finding, lives::ProcessLife, windows::Window},
+    history::Lifecycle,
     plan::{FaultKind, LinkName, Plan, ProcessName, Service, Toxic},
 };
 
@@ -134,20 +134,14 @@ fn noticed(
     let heal_asked_us = window.heal_asked_us.or(window.ended_us()).unwrap_or(u64::MAX);
     let healed_us = window.ended_us().unwrap_or(u64::MAX);
     let mut all = Vec::new();
-    for node in nodes.iter().map(ToString::to_string) {
-        let of_node = |process| case.history.process_name(process) == node;
-        let steps = || case.history.process_steps().iter().filter(|step| of_node(step.process));
-        let ended = |step: &&crate::history::index::ProcessStep| {
-            matches!(step.what, ProcessDid::Exited { .. }) && (asked_us..=healed_us).contains(&step.at_us)
-        };
-        if healed_us != u64::MAX && steps().any(|step| ended(&step)) {
+    for node in nodes {
+        let life = ProcessLife::of(case.history, *node);
+        if healed_us != u64::MAX && life.ended_between(asked_us, healed_us) {
             continue;
         }
         let said = || {
-            steps().filter_map(|step| match &step.what {
-                ProcessDid::Said(Lifecycle::Readiness { ready, missing }) => {
-                    Some((step.at_us, *ready, missing))
-                }
+            life.said(0, u64::MAX).filter_map(|(at_us, event)| match event {
+                Lifecycle::Readiness { ready, missing } => Some((at_us, *ready, missing)),
                 _ => None,
             })
         };
@@ -167,7 +161,7 @@ fn noticed(
                 .find(|(at_us, ready, _)| *ready && *at_us >= heal_asked_us)
                 .map(|(at_us, ..)| at_us.saturating_sub(healed_us)),
         };
-        all.push(Noticed { node, after_us, whole_us });
+        all.push(Noticed { node: node.to_string(), after_us, whole_us });
     }
     (!all.is_empty()).then_some(all)
 }

@@ -24,7 +24,7 @@
 //! **Cost**: linear in log lines and messages, for each outage.
 
 use crate::{
-    checkers::{Case, Checker, Finding, windows, writers::WriterLife},
+    checkers::{Case, Checker, Finding, lives::ProcessLife, windows},
     history::{Lifecycle, Phase},
     plan::{FaultKind, ProcessName, Service},
 };
@@ -82,7 +82,7 @@ impl Checker for Pause {
         }
         let mut tally = Tally::default();
         for name in cut_off {
-            let writer = WriterLife::of(case.history, name);
+            let writer = ProcessLife::of(case.history, name);
             let outages = outages(case, name, finding);
             for (index, outage) in outages.iter().enumerate() {
                 let next_us = outages.get(index + 1).map(|next| next.asked_us);
@@ -149,7 +149,7 @@ fn outages(case: &Case<'_>, writer: ProcessName, finding: &mut Finding) -> Vec<O
 
 fn judge_outage(
     case: &Case<'_>,
-    writer: &WriterLife<'_>,
+    writer: &ProcessLife<'_>,
     outage: &Outage,
     next_us: Option<u64>,
     tally: &mut Tally,
@@ -253,7 +253,7 @@ fn before_the_end(case: &Case<'_>) -> u64 {
 
 fn judge_writes(
     case: &Case<'_>,
-    writer: &WriterLife<'_>,
+    writer: &ProcessLife<'_>,
     outage: &Outage,
     from_us: u64,
     finding: &mut Finding,
@@ -276,7 +276,7 @@ fn judge_writes(
     }
 }
 
-fn judge_partitions(case: &Case<'_>, writer: &WriterLife<'_>, outage: &Outage, finding: &mut Finding) {
+fn judge_partitions(case: &Case<'_>, writer: &ProcessLife<'_>, outage: &Outage, finding: &mut Finding) {
     let breaks_the_group = |fault: &FaultKind| match fault {
         FaultKind::ProcessKill { processes }
         | FaultKind::ProcessTerminate { processes }
@@ -331,15 +331,13 @@ fn names(fault: &FaultKind, process: ProcessName) -> bool {
 }
 
 /// The first ack, during an outage, of a message in a partition that the writer holds.
-fn first_work(case: &Case<'_>, writer: &WriterLife<'_>, outage: &Outage) -> Option<u64> {
+fn first_work(case: &Case<'_>, writer: &ProcessLife<'_>, outage: &Outage) -> Option<u64> {
     let held = writer.partitions_at(outage.from_us);
     let mine = |partition: i32| held.as_ref().is_none_or(|held| held.contains(&partition));
     (0..case.history.messages())
         .filter_map(|message| {
             let life = case.history.life(message);
-            let logged =
-                || case.history.in_kafka(message).next().map(|entry| (entry.partition, entry.offset));
-            let (at_us, (partition, _)) = (life.acked_us()?, life.acked_at().or_else(logged)?);
+            let (at_us, (partition, _)) = (life.acked_us()?, case.place(message)?);
             ((outage.from_us..outage.heal_asked_us).contains(&at_us) && mine(partition)).then_some(at_us)
         })
         .min()

@@ -73,6 +73,8 @@ pub fn gaps(case: &Case<'_>) -> Vec<Gap> {
     };
     let history = case.history;
     let relayed = !case.plan.cluster.topology.gives_positions();
+    // Who brings messages into Kafka.
+    let appender = if relayed { Tier::Relay } else { Tier::Node };
     for message in 0..history.messages() {
         let acked = history.life(message).is_acked();
         let heard = history.receipts_of(message).next().is_some();
@@ -91,16 +93,12 @@ pub fn gaps(case: &Case<'_>) -> Vec<Gap> {
             (true, true, false) => add(Tier::Writer, "acked and in Kafka, never written", message),
             (false, true, false) => add(Tier::Writer, "in Kafka without an ack, never written", message),
             (false, false, false) if heard => {
-                add(
-                    if relayed { Tier::Relay } else { Tier::Node },
-                    "delivered without being acked or logged",
-                    message,
-                );
+                add(appender, "delivered without being acked or logged", message);
             }
             _ => {}
         }
         if in_kafka > 1 {
-            add(if relayed { Tier::Relay } else { Tier::Node }, "several records of one message", message);
+            add(appender, "several records of one message", message);
         }
         if rows > 1 {
             add(Tier::Writer, "several rows of one message", message);

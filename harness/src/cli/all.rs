@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{RunArgs, door, door::Refused, plan_of, request};
+use super::{RunArgs, door, door::Refused, plan_of};
 use crate::{
     exit::Exit,
     progress::Progress,
@@ -47,14 +47,15 @@ pub(super) async fn run_many(
             let began = Instant::now();
             // A plan of its own for every run: without --seed each draws another seed.
             let plan = plan_of(args, found)?;
-            let (exit, said) = match run::run(&request(args, plan)?, progress, cancel).await {
-                Ok(finished) => (finished.judged.exit(), finished.judged.headline()),
-                Err(RunError::Interrupted) => return Err(RunError::Interrupted.into()),
-                Err(error) => {
-                    let said = error.to_string();
-                    (door::show(error.into()), said)
-                }
-            };
+            let (exit, said) =
+                match run::run(&args.services.request(plan, &args.out)?, progress, cancel).await {
+                    Ok(finished) => (finished.judged.exit(), finished.judged.headline()),
+                    Err(RunError::Interrupted) => return Err(RunError::Interrupted.into()),
+                    Err(error) => {
+                        let said = error.to_string();
+                        (door::show(error.into()), said)
+                    }
+                };
             let took_s = began.elapsed().as_secs_f64();
             progress.say(format!("{:<26} {:>4}  {took_s:>5.0} s  {said}", row.name, exit.code()));
             row.runs += 1;

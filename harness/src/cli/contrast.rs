@@ -14,8 +14,8 @@ use crate::{
     plan::{Plan, Topology},
     progress::Progress,
     report::contrast::{Contrast, JSON, PAGE},
-    run::{self, Finished, Request},
-    scenario::{Choices, Scenario, library},
+    run::{self, Finished},
+    scenario::{Choices, library},
 };
 
 #[derive(Debug, Args)]
@@ -63,12 +63,7 @@ async fn carry_out(
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<Finished, Refused> {
-    let request = Request {
-        plan: plan(&args.scenario, seed, topology)?,
-        provider: args.services.provider,
-        external: args.services.external()?,
-        out: args.out.clone(),
-    };
+    let request = args.services.request(plan(&args.scenario, seed, topology)?, &args.out)?;
     progress.say(format!("topology {topology}"));
     Ok(run::run(&request, progress, cancel).await?)
 }
@@ -82,7 +77,7 @@ fn plan(scenario: &str, seed: u64, topology: Topology) -> Result<Plan, Refused> 
         room_prefix: format!("squall-{:08x}-{}-{topology}-", seed & 0xffff_ffff, std::process::id()),
         ..Choices::default()
     };
-    Ok(Scenario::plan(&found.name, &found.file.display().to_string(), &found.text, &choices)?)
+    Ok(found.plan(&choices)?)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::{
     exit::Exit,
     plan::Plan,
     progress::Progress,
-    run::{self, Request, RunError, folder::RunFolder, judge},
+    run::{self, RunError, folder::RunFolder, judge},
     shrink,
 };
 
@@ -88,12 +88,7 @@ impl Search<'_> {
         let mut failed = 0;
         for _ in 0..times {
             self.runs += 1;
-            let request = Request {
-                plan: plan.clone(),
-                provider: self.args.services.provider,
-                external: self.args.services.external()?,
-                out: self.args.out.clone(),
-            };
+            let request = self.args.services.request(plan.clone(), &self.args.out)?;
             match run::run(&request, self.progress, self.cancel).await {
                 Ok(finished) => {
                     let same = |checker: &String| self.culprits.contains(checker);

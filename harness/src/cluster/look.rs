@@ -87,6 +87,16 @@ pub(super) fn life(pid: u32) -> Option<Life> {
     Some(Life { pid, started_ticks, age: Duration::from_secs_f64(uptime).saturating_sub(began) })
 }
 
+/// The text of `/metrics`.
+pub(super) async fn metrics(
+    http: &reqwest::Client,
+    address: SocketAddr,
+    limit: Duration,
+) -> Result<String, reqwest::Error> {
+    let answer = http.get(format!("http://{address}/metrics")).timeout(limit).send().await?;
+    answer.error_for_status()?.text().await
+}
+
 /// Seconds from our clock to that of whoever answers there, by the `Date` of the answer.
 pub(super) async fn clock_offset(http: &reqwest::Client, address: SocketAddr) -> Result<i64, String> {
     let answer = http.get(format!("http://{address}/healthz")).send().await;

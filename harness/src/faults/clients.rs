@@ -80,10 +80,11 @@ impl View {
         let nodes = pids.filter(|(name, _)| matches!(name, ProcessName::Node(_)));
         let looks = nodes.filter_map(|(name, pid)| Some((name, pid, field.cluster.address(name)?))).map(
             |(name, pid, address)| {
-                let mut sockets = table.clone();
-                sockets.retain(|socket| socket.local_port == address.port());
+                let of_node = table.iter().filter(|socket| socket.local_port == address.port());
+                let sockets = of_node.copied().collect();
                 async move {
-                    let counters = if counted { counters::read(address).await.ok() } else { None };
+                    let counters =
+                        if counted { counters::read(&field.cluster, name).await.ok() } else { None };
                     (name, Node { pid, sockets, counters })
                 }
             },
@@ -146,6 +147,11 @@ fn least_struck(connections: u64, percent: u32) -> u64 {
     (connections * u64::from(percent) * SEEN_OF_HUNDRED / 10_000).max(1)
 }
 
+/// What was seen, if it was enough.
+fn at_least(least: u64, count: u64, seen: String) -> Result<String, String> {
+    if count >= least { Ok(seen) } else { Err(format!("{seen}; {least} expected")) }
+}
+
 /// Looks for a fault on clients.
 ///
 /// # Errors
@@ -162,7 +168,7 @@ pub async fn prove(kind: &FaultKind, before: &Before, field: &Field) -> Result<S
             let least = least_struck(were, *share_percent);
             let (gone, new) = View::of(field, false).await.changed_since(before);
             let seen = format!("of {were} connections {gone} are gone and {new} are new");
-            if gone.min(new) >= least { Ok(seen) } else { Err(format!("{seen}; {least} expected")) }
+            at_least(least, gone.min(new), seen)
         }
         FaultKind::ClientCrash { share_percent } => {
             let least = least_struck(were, *share_percent);
@@ -174,7 +180,7 @@ pub async fn prove(kind: &FaultKind, before: &Before, field: &Field) -> Result<S
             let seen = format!(
                 "{gone} of {were} connections are gone and {now} are left; nodes count {silently} sessions without a goodbye"
             );
-            if silently >= least { Ok(seen) } else { Err(format!("{seen}; {least} expected")) }
+            at_least(least, silently, seen)
         }
         FaultKind::ClientSlow { share_percent } => {
             let least = least_struck(were, *share_percent);
@@ -182,7 +188,7 @@ pub async fn prove(kind: &FaultKind, before: &Before, field: &Field) -> Result<S
             wait::pause(GOES_ON_WAITING).await;
             let waiting = View::of(field, false).await.waiting_since(&first);
             let seen = format!("on {waiting} of {were} connections bytes wait for the client");
-            if waiting >= least { Ok(seen) } else { Err(format!("{seen}; {least} expected")) }
+            at_least(least, waiting, seen)
         }
         FaultKind::ClientMalformed { .. } => {
             let malformed = View::of(field, true).await.grown(before, |counters| counters.malformed);

@@ -77,18 +77,11 @@ pub(super) async fn prove(
         Toxic::Latency { latency_ms, jitter_ms } => {
             latency(links, *latency_ms, *jitter_ms, direction, field).await
         }
-        Toxic::BlackHole => {
+        Toxic::BlackHole | Toxic::Reset { .. } => {
+            let silence = matches!(toxic, Toxic::BlackHole);
             each(links, field, PROBE_LIMIT, |_, seen| match (seen.accepts, seen.answer) {
-                (Ok(()), Err(error)) if seen.silent => Ok(format!("accepts, and then: {error}")),
-                (Ok(()), Err(error)) => Err(format!("is cut, not silent: {error}")),
-                (Err(error), _) => Err(format!("does not even accept: {error}")),
-                (_, Ok(took)) => Err(format!("answers in {} ms", took.as_millis())),
-            })
-            .await
-        }
-        Toxic::Reset { .. } => {
-            each(links, field, PROBE_LIMIT, |_, seen| match (seen.accepts, seen.answer) {
-                (Ok(()), Err(error)) if !seen.silent => Ok(format!("accepts, and then: {error}")),
+                (Ok(()), Err(error)) if seen.silent == silence => Ok(format!("accepts, and then: {error}")),
+                (Ok(()), Err(error)) if silence => Err(format!("is cut, not silent: {error}")),
                 (Ok(()), Err(error)) => Err(format!("is silent, not cut: {error}")),
                 (Err(error), _) => Err(format!("does not even accept: {error}")),
                 (_, Ok(took)) => Err(format!("answers in {} ms", took.as_millis())),

@@ -1,8 +1,8 @@
 //! A rolling restart: SIGTERM, gone, started, ready, and the next. Like a deployment, it is over when the last is ready.
 //!
-//! **Evidence**: while it rolls, a process that is gone, or whose pid or start time in /proc are others than before; at the end, for every
-//! process, that it was seen gone (no such pid, its address refuses), that pid or start time in /proc are others than
-//! before, and that it is ready.
+//! **Evidence**: while it rolls, a process that is gone, or whose pid or start time in /proc are others than before; at
+//! the end, for every process, that it was seen gone (no such pid, its address refuses), that pid or start time in /proc
+//! are others than before, and that it is ready.
 
 use std::time::Duration;
 

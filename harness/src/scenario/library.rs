@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::scenario::{Scenario, ScenarioError, error::suggestion};
+use crate::{
+    plan::Plan,
+    scenario::{Choices, Scenario, ScenarioError, error::suggestion},
+};
 
 /// A scenario found on disk.
 #[derive(Debug, Clone)]
@@ -13,6 +16,17 @@ pub struct Found {
     pub file: PathBuf,
     /// Its text.
     pub text: String,
+}
+
+impl Found {
+    /// Its plan.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scenario::plan`].
+    pub fn plan(&self, choices: &Choices) -> Result<Plan, ScenarioError> {
+        Scenario::plan(&self.name, &self.file.display().to_string(), &self.text, choices)
+    }
 }
 
 /// Where the shipped scenarios are: beside the sources this binary was built from.

@@ -1,6 +1,7 @@
 //! Faults may overlap, but not on the same thing: what is stopped cannot be stopped again, and whichever of the two ends
 //! first would heal the other.
 
+use super::provable::seconds;
 use crate::plan::{FaultKind, LinkName, PlannedFault, ProcessName, Service};
 
 /// What one fault at a time may hold. Toxics are not here: each has a name of its own at the proxy, and any number of
@@ -25,7 +26,7 @@ pub(super) fn clash(one: &PlannedFault, other: &PlannedFault) -> Option<String> 
     let theirs = held(&other.fault);
     held(&one.fault).iter().any(|thing| theirs.contains(thing)).then(|| {
         format!(
-            "`{}` at {:.1} s and `{}` at {:.1} s overlap on the same thing: whichever ends first would heal the other",
+            "`{}` at {} s and `{}` at {} s overlap on the same thing: whichever ends first would heal the other",
             one.fault,
             seconds(one.at_ms),
             other.fault,
@@ -56,11 +57,6 @@ fn held(fault: &FaultKind) -> Vec<Held> {
         FaultKind::RedisOutputBuffer { .. } => vec![Held::OutputBuffer],
         _ => Vec::new(),
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "milliseconds of at most an hour")]
-fn seconds(ms: u64) -> f64 {
-    ms as f64 / 1_000.0
 }
 
 #[cfg(test)]

@@ -160,7 +160,8 @@ fn needed_ms(toxic: &Toxic) -> u64 {
     }
 }
 
-fn seconds(ms: u64) -> String {
+/// Milliseconds as people write them in a scenario, to a tenth of a second.
+pub(super) fn seconds(ms: u64) -> String {
     format!("{}.{}", ms / 1_000, ms % 1_000 / 100)
 }
 

@@ -4,17 +4,11 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use harness::{
     checkers::Verdict,
-    clock::Clock,
-    cluster::{Binaries, Cluster, ClusterSpec, Names},
-    environment::{Environment, EnvironmentSpec},
-    exit::Exit,
-    faults::{self, Field},
-    history::{FaultStep, History, HistoryWriter, Phase, Treated, index::UserDid},
+    faults,
+    history::{FaultStep, History, Phase, Treated, index::UserDid},
     load::{LiveStats, Load, LoadTargets},
     plan::{Arrivals, FaultKind, Plan},
-    progress::Progress,
-    run::{Finished, folder::RunFolder},
-    verifier, wait,
+    wait,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -23,14 +17,11 @@ use crate::ground;
 /// Runs a shipped scenario at the load of the tests; it must hold.
 async fn holds(name: &str, seed: u64) -> (Plan, History) {
     let out = tempfile::tempdir().unwrap();
-    let plan = ground::plan(name, &ground::choices(seed), |text| text);
-    let finished: Finished = ground::judged(plan.clone(), ground::provider(), out.path()).await;
-    assert_eq!(finished.judged.exit(), Exit::Holds, "{name}");
-    let faults =
-        finished.judged.judgement().findings.iter().find(|finding| finding.checker == "faults").unwrap();
+    let finished = ground::held(name, seed, out.path()).await;
+    let faults = finished.judged.judgement().finding("faults").unwrap();
     assert!(faults.applicable && faults.verdict == Verdict::Holds, "{faults:#?}");
-    let folder = RunFolder::open(finished.folder.path()).unwrap();
-    let history = History::read(&plan, &folder.history()).unwrap();
+    let plan = finished.folder.plan().unwrap();
+    let history = History::read(&plan, &finished.folder.history()).unwrap();
     for fault in 0..plan.faults.len() {
         for (_, step) in history.fault(fault) {
             if let FaultStep::Proved { evidence } | FaultStep::Healed { evidence } = step {
@@ -146,23 +137,8 @@ async fn no_fault_on_clients_is_seen_among_users_who_behave() {
     let mut plan = ground::plan("smoke", &ground::choices(45), |text| text);
     (plan.cluster.nodes, plan.cluster.writers, plan.load.duration_ms) = (2, 1, 20_000);
     assert!(plan.faults.is_empty());
-    let (recorder, history) = HistoryWriter::create(&out.path().join("history"), Clock::start()).unwrap();
-    let binaries = Binaries::ready(false, &Progress::silent()).await.unwrap();
-    let (processes, logs) = (plan.processes(), out.path().join("logs"));
-    let spec = EnvironmentSpec {
-        run_id: "clients",
-        processes: &processes,
-        choice: ground::provider(),
-        external: None,
-        logs_dir: &logs,
-        small_disk: false,
-    };
-    let environment = Arc::new(Environment::up(spec, &Progress::silent()).await.unwrap());
-    let names = Names::new("clients", false);
-    verifier::create_topics(&environment.verifier(), &names, plan.cluster.partitions).await.unwrap();
-    let spec = ClusterSpec { plan: &plan, binaries: &binaries, logs, names };
-    let cluster = Arc::new(Cluster::up(&spec, &environment, &recorder).await.unwrap());
-    let field = Field { environment: Arc::clone(&environment), cluster: Arc::clone(&cluster) };
+    let standing = ground::Standing::up("clients", &plan, false, out.path()).await;
+    let field = &standing.field;
 
     let kinds = [
         FaultKind::ClientReconnectStorm { share_percent: 50, redial_every_ms: 500 },
@@ -174,8 +150,8 @@ async fn no_fault_on_clients_is_seen_among_users_who_behave() {
     let mut wrong = Vec::new();
     // Nobody is there yet.
     for kind in &kinds {
-        let active = faults::inject(kind, &field).await.unwrap();
-        if let Ok(seen) = active.prove(&field).await {
+        let active = faults::inject(kind, field).await.unwrap();
+        if let Ok(seen) = active.prove(field).await {
             wrong.push(format!("{kind}: seen without any client: {seen}"));
         }
         drop(active);
@@ -184,8 +160,8 @@ async fn no_fault_on_clients_is_seen_among_users_who_behave() {
     let mut load = Load::gather(
         Arc::new(plan.clone()),
         arrivals,
-        LoadTargets { nodes: cluster.node_addresses() },
-        recorder.clone(),
+        LoadTargets { nodes: field.cluster.node_addresses() },
+        standing.recorder.clone(),
         Arc::new(LiveStats::default()),
         CancellationToken::new(),
     )
@@ -193,14 +169,14 @@ async fn no_fault_on_clients_is_seen_among_users_who_behave() {
     .unwrap();
     let looking = async {
         for kind in &kinds {
-            let active = faults::inject(kind, &field).await.unwrap();
+            let active = faults::inject(kind, field).await.unwrap();
             let seen =
-                wait::until("evidence", Duration::from_millis(2_500), async || active.prove(&field).await);
+                wait::until("evidence", Duration::from_millis(2_500), async || active.prove(field).await);
             match seen.await {
                 Ok(seen) => wrong.push(format!("{kind}: seen among users who behave: {seen}")),
                 Err(error) => println!("{kind}: not seen: {}", error.last),
             }
-            if let Err(error) = active.heal(&field).await {
+            if let Err(error) = active.heal(field).await {
                 wrong.push(format!("{kind}: not seen to be gone: {error}"));
             }
         }
@@ -209,9 +185,6 @@ async fn no_fault_on_clients_is_seen_among_users_who_behave() {
     scheduled.unwrap();
     load.finish().await.unwrap();
 
-    cluster.down().await;
-    drop((field, cluster, recorder));
-    Arc::try_unwrap(environment).unwrap().down().await.unwrap();
-    history.finish().unwrap();
+    standing.down().await;
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -1,17 +1,11 @@
 //! Every fault of the catalogue: its probe sees nothing where nothing was injected, sees it when it was, and sees it gone
 //! after healing.
 
-use std::sync::Arc;
-
 use harness::{
-    clock::Clock,
-    cluster::{Binaries, Cluster, ClusterSpec, Names},
-    environment::{self, Environment, EnvironmentSpec, Provider, ProviderChoice},
+    environment::{self, Provider, ProviderChoice},
     faults::{self, Field, evidence},
-    history::HistoryWriter,
     plan::{FaultKind, LinkName, PlannedFault, ProcessName, Service, Toxic, fault::Direction},
-    progress::Progress,
-    verifier, wait,
+    wait,
 };
 
 use crate::ground;
@@ -184,30 +178,10 @@ async fn on_a_cluster(name: &str, seed: u64, look: impl AsyncFnOnce(&Field, &mut
     let mut plan = ground::plan("smoke", &ground::choices(seed), |text| text);
     (plan.cluster.nodes, plan.cluster.writers) = (1, 1);
     plan.faults = vec![PlannedFault { at_ms: 0, for_ms: 1_000, fault: skew() }];
-    let (recorder, history) = HistoryWriter::create(&out.path().join("history"), Clock::start()).unwrap();
-    let binaries = Binaries::ready(false, &Progress::silent()).await.unwrap();
-    let processes = plan.processes();
-    let logs = out.path().join("logs");
-    let spec = EnvironmentSpec {
-        run_id: name,
-        processes: &processes,
-        choice: ground::provider(),
-        external: None,
-        logs_dir: &logs,
-        small_disk: fills_disk(),
-    };
-    let environment = Arc::new(Environment::up(spec, &Progress::silent()).await.unwrap());
-    let names = Names::new(name, false);
-    verifier::create_topics(&environment.verifier(), &names, plan.cluster.partitions).await.unwrap();
-    let spec = ClusterSpec { plan: &plan, binaries: &binaries, logs, names };
-    let cluster = Arc::new(Cluster::up(&spec, &environment, &recorder).await.unwrap());
-    let field = Field { environment: Arc::clone(&environment), cluster: Arc::clone(&cluster) };
+    let standing = ground::Standing::up(name, &plan, fills_disk(), out.path()).await;
     let mut wrong = Vec::new();
-    look(&field, &mut wrong).await;
-    cluster.down().await;
-    drop((field, cluster, recorder));
-    Arc::try_unwrap(environment).unwrap().down().await.unwrap();
-    history.finish().unwrap();
+    look(&standing.field, &mut wrong).await;
+    standing.down().await;
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

@@ -2,14 +2,20 @@
 //!
 //! `SQUALL_TEST_PROVIDERS=host,docker` demands both; without it, host always, and docker when an engine answers.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use harness::{
-    environment::ProviderChoice,
+    clock::Clock,
+    cluster::{Binaries, Cluster, ClusterSpec, Names},
+    environment::{Environment, EnvironmentSpec, ProviderChoice},
+    exit::Exit,
+    faults::Field,
+    history::{HistoryWriter, Recorder},
     plan::Plan,
     progress::Progress,
     run::{self, Finished, Request, RunError},
     scenario::{Choices, Scenario, library},
+    verifier,
 };
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
@@ -82,4 +88,50 @@ pub(crate) async fn judged(plan: Plan, provider: ProviderChoice, out: &Path) -> 
     let finished = run(plan, provider, out).await.unwrap_or_else(|error| panic!("no verdict: {error}"));
     println!("{}", finished.judged.summary(false));
     finished
+}
+
+/// Runs a shipped scenario at the load of the tests; it must hold.
+pub(crate) async fn held(scenario: &str, seed: u64, out: &Path) -> Finished {
+    let finished = judged(plan(scenario, &choices(seed), |text| text), provider(), out).await;
+    assert_eq!(finished.judged.exit(), Exit::Holds, "{scenario}");
+    finished
+}
+
+/// A cluster on real services, without a run: for tests that look at it themselves.
+pub(crate) struct Standing {
+    pub(crate) field: Field,
+    pub(crate) recorder: Recorder,
+    history: HistoryWriter,
+}
+
+impl Standing {
+    /// Brings up the cluster of a plan. History and logs go below `out`.
+    pub(crate) async fn up(name: &str, plan: &Plan, small_disk: bool, out: &Path) -> Self {
+        let (recorder, history) = HistoryWriter::create(&out.join("history"), Clock::start()).unwrap();
+        let binaries = Binaries::ready(false, &Progress::silent()).await.unwrap();
+        let (processes, logs) = (plan.processes(), out.join("logs"));
+        let spec = EnvironmentSpec {
+            run_id: name,
+            processes: &processes,
+            choice: provider(),
+            external: None,
+            logs_dir: &logs,
+            small_disk,
+        };
+        let environment = Arc::new(Environment::up(spec, &Progress::silent()).await.unwrap());
+        let names = Names::new(name, false);
+        verifier::create_topics(&environment.verifier(), &names, plan.cluster.partitions).await.unwrap();
+        let spec = ClusterSpec { plan, binaries: &binaries, logs, names };
+        let cluster = Arc::new(Cluster::up(&spec, &environment, &recorder).await.unwrap());
+        Self { field: Field { environment, cluster }, recorder, history }
+    }
+
+    /// Takes everything down, and waits for it.
+    pub(crate) async fn down(self) {
+        let Self { field: Field { environment, cluster }, recorder, history } = self;
+        cluster.down().await;
+        drop((cluster, recorder));
+        Arc::try_unwrap(environment).unwrap().down().await.unwrap();
+        history.finish().unwrap();
+    }
 }

@@ -3,7 +3,6 @@
 
 use harness::{
     environment::{self, Provider, ProviderChoice},
-    exit::Exit,
     plan::FaultKind,
 };
 
@@ -13,9 +12,7 @@ use crate::ground;
 async fn holds(scenario: &str, seed: u64) {
     let _alone = ground::alone().await;
     let out = tempfile::tempdir().unwrap();
-    let plan = ground::plan(scenario, &ground::choices(seed), |text| text);
-    let finished = ground::judged(plan, ground::provider(), out.path()).await;
-    assert_eq!(finished.judged.exit(), Exit::Holds, "{scenario}");
+    ground::held(scenario, seed, out.path()).await;
 }
 
 /// What no table can hold is set aside; its neighbours are stored; nobody is shown it.

@@ -1,15 +1,6 @@
 //! An unmodified socket.io-client 4.x (Node) on the cluster, over WebSocket and over polling.
 
-use std::{path::Path, process::Command, sync::Arc};
-
-use harness::{
-    clock::Clock,
-    cluster::{Binaries, Cluster, ClusterSpec, Names},
-    environment::{Environment, EnvironmentSpec},
-    history::HistoryWriter,
-    progress::Progress,
-    verifier,
-};
+use std::{path::Path, process::Command};
 
 use crate::ground;
 
@@ -41,26 +32,9 @@ async fn a_stock_client_talks_across_nodes_over_websocket_and_polling_and_resume
     let out = tempfile::tempdir().unwrap();
     let mut plan = ground::plan("smoke", &ground::choices(11), |text| text);
     (plan.cluster.nodes, plan.cluster.writers) = (2, 1);
-    let (recorder, history) = HistoryWriter::create(&out.path().join("history"), Clock::start()).unwrap();
-    let binaries = Binaries::ready(false, &Progress::silent()).await.unwrap();
-    let processes = plan.processes();
-    let logs = out.path().join("logs");
-    std::fs::create_dir_all(&logs).unwrap();
-    let spec = EnvironmentSpec {
-        run_id: "stock-client",
-        processes: &processes,
-        choice: ground::provider(),
-        external: None,
-        logs_dir: &logs,
-        small_disk: false,
-    };
-    let environment = Arc::new(Environment::up(spec, &Progress::silent()).await.unwrap());
-    let names = Names::new("stock-client", false);
-    verifier::create_topics(&environment.verifier(), &names, plan.cluster.partitions).await.unwrap();
-    let spec = ClusterSpec { plan: &plan, binaries: &binaries, logs, names };
-    let cluster = Cluster::up(&spec, &environment, &recorder).await.unwrap();
+    let standing = ground::Standing::up("stock-client", &plan, false, out.path()).await;
 
-    let nodes = cluster.node_addresses();
+    let nodes = standing.field.cluster.node_addresses();
     let talked = tokio::process::Command::new("node")
         .arg("talk.mjs")
         .args(nodes.iter().map(|address| format!("http://{address}")))
@@ -69,10 +43,7 @@ async fn a_stock_client_talks_across_nodes_over_websocket_and_polling_and_resume
         .await
         .unwrap();
 
-    cluster.down().await;
-    drop((cluster, recorder));
-    Arc::try_unwrap(environment).unwrap().down().await.unwrap();
-    history.finish().unwrap();
+    standing.down().await;
     let said =
         String::from_utf8_lossy(&talked.stdout).into_owned() + &String::from_utf8_lossy(&talked.stderr);
     assert!(talked.status.success(), "{said}");

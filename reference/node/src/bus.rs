@@ -6,10 +6,12 @@
 use std::time::Duration;
 
 use fred::{
+    clients::{Client, WithOptions},
     error::Error,
+    interfaces::ClientLike,
     types::{
         Builder,
-        config::{Config as RedisConfig, TcpConfig, UnresponsiveConfig},
+        config::{Config as RedisConfig, Options, ReconnectPolicy, TcpConfig, UnresponsiveConfig},
     },
 };
 
@@ -19,11 +21,26 @@ pub mod publisher;
 pub mod subscriber;
 
 /// Longest wait for a connection or an answer of Redis.
-pub(crate) const ANSWER: Duration = Duration::from_secs(1);
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// Pause between attempts to reach Redis, in milliseconds: short, as every pause is one in which peers read Kafka, or, in
+/// the topology `relay`, nothing can be sent.
+const REDIAL_MS: u32 = 200;
+
+/// A client that sends: it connects when it can and reconnects until the process ends, and says at once when Redis is
+/// away, instead of after it came back. Must be called inside the runtime.
+pub(crate) fn sender(config: &Config) -> Result<WithOptions<Client>, Error> {
+    let client = builder(config, false)?.set_policy(ReconnectPolicy::new_constant(0, REDIAL_MS)).build()?;
+    // Never joined: it ends with the process.
+    drop(client.connect());
+    let options =
+        Options { fail_fast: true, timeout: Some(ANSWER), max_attempts: Some(1), ..Options::default() };
+    Ok(client.with_options(&options))
+}
 
 /// What both clients have in common. One that does not fail fast asks its policy even for the first connection, and
 /// without a policy it then never connects at all.
-pub(crate) fn builder(config: &Config, fail_fast: bool) -> Result<Builder, Error> {
+fn builder(config: &Config, fail_fast: bool) -> Result<Builder, Error> {
     let mut redis = RedisConfig::from_url(&config.redis_url)?;
     redis.fail_fast = fail_fast;
     let mut builder = Builder::from_config(redis);

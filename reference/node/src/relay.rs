@@ -20,11 +20,6 @@ use chat_protocol::{
     bus::BusFrame,
     events::{Code, Sent},
 };
-use fred::{
-    clients::Client,
-    interfaces::ClientLike,
-    types::config::{Options, ReconnectPolicy},
-};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -47,9 +42,6 @@ use keeper::Keeper;
 use lease::Tenure;
 use publisher::{NotPublished, Publisher};
 
-/// Pause between attempts to reach Redis, in milliseconds: every one of them is a time in which nothing can be sent.
-const REDIAL_MS: u32 = 200;
-
 /// What a node of a `relay` cluster has beyond the others.
 #[derive(Debug)]
 pub struct Relay {
@@ -70,21 +62,11 @@ impl Relay {
     ///
     /// When the settings make no client.
     pub fn start(config: &Config, health: Arc<Health>) -> Result<Self, fred::error::Error> {
-        let client: Client =
-            bus::builder(config, false)?.set_policy(ReconnectPolicy::new_constant(0, REDIAL_MS)).build()?;
-        // Never joined: it reconnects until the process ends.
-        drop(client.connect());
-        let options = Options {
-            // A Redis that is away is said at once, instead of after it came back.
-            fail_fast: true,
-            timeout: Some(bus::ANSWER),
-            max_attempts: Some(1),
-            ..Options::default()
-        };
+        let client = bus::sender(config)?;
         let tenure = Arc::new(Mutex::new(Tenure::default()));
-        let keeper = Keeper::new(config, client.with_options(&options), Arc::clone(&tenure), health);
+        let keeper = Keeper::new(config, client.clone(), Arc::clone(&tenure), health);
         tokio::spawn(keeper.clone().run());
-        let publisher = Publisher::start(client.with_options(&options), &config.redis_channel);
+        let publisher = Publisher::start(client, &config.redis_channel);
         Ok(Self { publisher, keeper, tenure })
     }
 

@@ -102,27 +102,16 @@ impl Room {
         // Encoded once for everybody: a room of a thousand members would otherwise cost a thousand encodings.
         let Some(encoded) = encode(Some(position), &delivery.record, replayed) else { return Vec::new() };
         let mut stragglers = Vec::new();
-        for member in self.members.iter_mut().filter(|member| member.behind.is_none()) {
-            match member.socket.emit(events::MESSAGE, &encoded) {
-                Ok(()) => *receipts += 1,
-                Err(SendError::Socket(SocketError::InternalChannelFull)) if !ignore_full => {
-                    member.behind = Some(Behind::Slow);
-                    stragglers.push(Straggler {
-                        socket: member.socket.clone(),
-                        room: delivery.record.room.clone(),
-                        from: position,
-                        why: Behind::Slow,
-                        ticket: member.ticket,
-                        since: now,
-                    });
-                }
-                Err(SendError::Socket(SocketError::InternalChannelFull)) => {
-                    wronged(Bug::DropWhenFull, &delivery.record.id);
-                }
-                // Closed: its session is about to remove it.
-                Err(_) => {}
-            }
-        }
+        self.emit(&encoded, &delivery.record.id, ignore_full, receipts, |member| {
+            stragglers.push(Straggler {
+                socket: member.socket.clone(),
+                room: delivery.record.room.clone(),
+                from: position,
+                why: Behind::Slow,
+                ticket: member.ticket,
+                since: now,
+            });
+        });
         stragglers
     }
 
@@ -131,21 +120,31 @@ impl Room {
     pub fn hand_out(&mut self, record: &ChatRecord, ignore_full: bool, receipts: &mut u64) -> Vec<SocketRef> {
         let Some(encoded) = encode(None, record, false) else { return Vec::new() };
         let mut too_slow = Vec::new();
+        self.emit(&encoded, &record.id, ignore_full, receipts, |member| too_slow.push(member.socket.clone()));
+        too_slow
+    }
+
+    /// Sends a message to every member that is not behind; those whose buffer is full fall behind now.
+    fn emit(
+        &mut self,
+        encoded: &RawValue,
+        id: &str,
+        ignore_full: bool,
+        receipts: &mut u64,
+        mut fell_behind: impl FnMut(&Member),
+    ) {
         for member in self.members.iter_mut().filter(|member| member.behind.is_none()) {
-            match member.socket.emit(events::MESSAGE, &encoded) {
+            match member.socket.emit(events::MESSAGE, encoded) {
                 Ok(()) => *receipts += 1,
                 Err(SendError::Socket(SocketError::InternalChannelFull)) if !ignore_full => {
                     member.behind = Some(Behind::Slow);
-                    too_slow.push(member.socket.clone());
+                    fell_behind(member);
                 }
-                Err(SendError::Socket(SocketError::InternalChannelFull)) => {
-                    wronged(Bug::DropWhenFull, &record.id);
-                }
+                Err(SendError::Socket(SocketError::InternalChannelFull)) => wronged(Bug::DropWhenFull, id),
                 // Closed: its session is about to remove it.
                 Err(_) => {}
             }
         }
-        too_slow
     }
 
     /// Sends something that may get lost to everybody but `except`, if the room is small.

@@ -88,7 +88,7 @@ impl Session {
         let open = async {
             match service {
                 Service::Postgres => Ok(Self::Postgres(Box::new(postgres::connect(&at.postgres_url).await?))),
-                Service::Redis => redis(&at.redis_url).await.map(Self::Redis),
+                Service::Redis => redis(at).await.map(Self::Redis),
                 Service::Kafka => {
                     let address = address(service, at).map_err(Failed::Other)?;
                     let mut stream = TcpStream::connect(address).await?;
@@ -153,10 +153,9 @@ async fn through_postgres(session: &mut PgConnection, way: Way, bytes: u32) -> R
 }
 
 /// By hand, as a client library asks a dozen questions first. `rediss://` is never proxied.
-async fn redis(url: &str) -> Result<TcpStream, Failed> {
-    let parsed = reqwest::Url::parse(url).map_err(|error| Failed::Other(error.to_string()))?;
-    let host = parsed.host_str().ok_or_else(|| Failed::Other("the address names no host".to_owned()))?;
-    let mut stream = TcpStream::connect((host, parsed.port().unwrap_or(6379))).await?;
+async fn redis(at: &Endpoints) -> Result<TcpStream, Failed> {
+    let mut stream = TcpStream::connect(address(Service::Redis, at).map_err(Failed::Other)?).await?;
+    let parsed = reqwest::Url::parse(&at.redis_url).map_err(|error| Failed::Other(error.to_string()))?;
     if let Some(password) = parsed.password() {
         let user = if parsed.username().is_empty() { "default" } else { parsed.username() };
         stream.write_all(&command(&[b"AUTH", user.as_bytes(), password.as_bytes()])).await?;

@@ -1,6 +1,8 @@
 //! What a node counts about its clients, from its `/metrics`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
+
+use crate::{cluster::Cluster, plan::ProcessName};
 
 /// A node answers within this, or its counters are not to be had: the look must not outlast what it looks for.
 const ANSWER_LIMIT: Duration = Duration::from_millis(400);
@@ -17,13 +19,8 @@ pub(super) struct Counters {
 }
 
 /// Asks a node.
-pub(super) async fn read(address: SocketAddr) -> Result<Counters, reqwest::Error> {
-    // A connection of its own each time, closed before the connections are counted again.
-    let client =
-        reqwest::Client::builder().no_proxy().timeout(ANSWER_LIMIT).pool_max_idle_per_host(0).build()?;
-    let text =
-        client.get(format!("http://{address}/metrics")).send().await?.error_for_status()?.text().await?;
-    Ok(parse(&text))
+pub(super) async fn read(cluster: &Cluster, node: ProcessName) -> Result<Counters, String> {
+    cluster.look_metrics(node, ANSWER_LIMIT).await.map(|text| parse(&text))
 }
 
 /// A counter that was never touched is not in the text, and is zero.

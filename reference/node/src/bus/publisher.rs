@@ -7,17 +7,13 @@ use std::sync::{
 
 use chat_protocol::{ChatRecord, Position, bus::BusFrame};
 use fred::{
-    clients::Client,
-    interfaces::{ClientLike, PubsubInterface},
-    types::config::{Options, ReconnectPolicy},
+    clients::{Client, WithOptions},
+    interfaces::PubsubInterface,
 };
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 
 use crate::{config::Config, limits, meters::Meters};
-
-/// Pause between attempts to reach Redis, in milliseconds: short, as every pause is one in which peers read Kafka.
-const REDIAL_MS: u32 = 200;
 
 /// A handle of the publisher's task.
 #[derive(Debug, Clone)]
@@ -35,10 +31,7 @@ impl Bus {
     ///
     /// When the settings make no client.
     pub fn start(config: &Config, meters: Meters) -> Result<Self, fred::error::Error> {
-        let client =
-            super::builder(config, false)?.set_policy(ReconnectPolicy::new_constant(0, REDIAL_MS)).build()?;
-        // Never joined: it reconnects until the process ends.
-        drop(client.connect());
+        let client = super::sender(config)?;
         let (frames, queue) = mpsc::channel(limits::BUS_QUEUE);
         let high = (0..config.partitions).map(|_| AtomicI64::new(-1)).collect();
         let bus = Self { frames, high, meters };
@@ -80,14 +73,12 @@ async fn beat(node: String, bus: Bus) {
     }
 }
 
-async fn publish(client: Client, channel: String, mut queue: mpsc::Receiver<BusFrame>, meters: Meters) {
-    let options = Options {
-        fail_fast: true,
-        timeout: Some(super::ANSWER),
-        max_attempts: Some(1),
-        ..Options::default()
-    };
-    let client = client.with_options(&options);
+async fn publish(
+    client: WithOptions<Client>,
+    channel: String,
+    mut queue: mpsc::Receiver<BusFrame>,
+    meters: Meters,
+) {
     let mut in_flight = FuturesUnordered::new();
     loop {
         let frame = tokio::select! {

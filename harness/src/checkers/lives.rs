@@ -1,4 +1,5 @@
-//! Writers' lives, as far as their logs tell: when each ran, which partitions it held, when it paused and resumed.
+//! Lives of processes, as far as their logs tell: when each ran; of writers, which partitions they held, when they paused
+//! and resumed.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,16 +27,16 @@ pub struct WriterPause {
     pub error: String,
 }
 
-/// The steps of one writer.
+/// The steps of one process.
 #[derive(Debug)]
-pub struct WriterLife<'a> {
+pub struct ProcessLife<'a> {
     /// Which.
     pub name: ProcessName,
     steps: Vec<&'a ProcessStep>,
 }
 
-impl<'a> WriterLife<'a> {
-    /// Collects a writer's steps.
+impl<'a> ProcessLife<'a> {
+    /// Collects a process's steps.
     pub fn of(history: &'a History, name: ProcessName) -> Self {
         let shown = name.to_string();
         let index = history.processes().iter().position(|known| *known == shown);
@@ -66,7 +67,7 @@ impl<'a> WriterLife<'a> {
         exits.clone().any(|step| (from_us..=to_us).contains(&step.at_us))
     }
 
-    /// Partitions it held at that time; none when its log does not tell.
+    /// Of a writer: partitions it held at that time; none when its log does not tell.
     pub fn partitions_at(&self, at_us: u64) -> Option<Vec<i32>> {
         let mut held: Option<Vec<i32>> = None;
         for step in self.steps.iter().filter(|step| step.at_us <= at_us) {
@@ -85,7 +86,7 @@ impl<'a> WriterLife<'a> {
         held
     }
 
-    /// Its pauses, in order. Lines repeated while it is paused belong to the same pause.
+    /// Of a writer: its pauses, in order. Lines repeated while it is paused belong to the same pause.
     pub fn pauses(&self) -> Vec<WriterPause> {
         let mut pauses: Vec<WriterPause> = Vec::new();
         let mut open = false;
