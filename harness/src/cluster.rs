@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub use binaries::Binaries;
-pub use look::Life;
+pub use look::{LOOKS_COME_FROM, Life};
 use process::{Launch, Process};
 
 /// A process is listening within this time of its start; it binds before it does anything else.

@@ -7,6 +7,7 @@ mod bulk;
 pub mod clients;
 mod disk;
 pub mod evidence;
+mod half_close;
 mod kafka;
 mod links;
 mod overflow;
@@ -16,7 +17,9 @@ mod ramp;
 mod redis;
 mod rolling;
 mod slots;
+mod sockets;
 mod stranger;
+mod striking;
 
 use std::{
     sync::{
@@ -26,8 +29,9 @@ use std::{
     time::Duration,
 };
 
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::task::AbortOnDropHandle;
 
+use self::striking::{Striking, strike};
 use crate::{
     cluster::{Cluster, ClusterError},
     environment::{
@@ -40,10 +44,6 @@ use crate::{
 
 /// Longest time a healed service, process or link may take to be whole again before healing has failed.
 pub const HEAL_LIMIT: Duration = Duration::from_secs(30);
-
-/// Faults that are blows, not states, are struck this often until they end: clients come back within a second, and are
-/// to be hit again while they are still busy recovering.
-const STRIKE_EVERY: Duration = Duration::from_millis(1_000);
 
 /// Everything a fault may lay hands on.
 #[derive(Debug, Clone)]
@@ -78,6 +78,16 @@ pub enum FaultError {
     /// It is not gone after healing.
     #[error("the fault is still there after healing: {0}")]
     StillThere(String),
+    /// A process's socket could not be borrowed.
+    #[error(
+        "a socket of process {pid} could not be borrowed (pidfd_getfd): {error}; in a container, grant it CAP_SYS_PTRACE"
+    )]
+    NotBorrowed {
+        /// Whose.
+        pid: u32,
+        /// Why.
+        error: std::io::Error,
+    },
     /// A blow that hit nobody.
     #[error("{0}")]
     Missed(String),
@@ -108,8 +118,10 @@ enum Hold {
     Overflow(overflow::Overflow),
     /// A member of the writers' group; undone by leaving.
     Stranger(stranger::Stranger),
-    /// A task that strikes again and again; undone by stopping it.
-    Striking { stop: CancellationToken, task: AbortOnDropHandle<u64> },
+    /// A blow that is struck again and again; undone by stopping.
+    Striking(Striking),
+    /// Connections that are half-closed again and again.
+    HalfClosed { before: half_close::Before, striking: Striking },
     /// Nothing: the load acts the fault out, by the plan. Kept is what was there before.
     Clients(clients::Before),
 }
@@ -154,6 +166,7 @@ pub async fn inject(kind: &FaultKind, field: &Field) -> Result<ActiveFault, Faul
             let ramp = over.map(|over| ramp::grow(environment, applied.clone(), toxic.clone(), over));
             Hold::Toxics { applied, ramp }
         }
+        FaultKind::LinkHalfClose { links } => half_close::inject(field, links).await?,
         FaultKind::ProcessKill { processes } => {
             for process in processes {
                 field.cluster.kill(*process).await?;
@@ -184,7 +197,7 @@ pub async fn inject(kind: &FaultKind, field: &Field) -> Result<ActiveFault, Faul
         FaultKind::RedisClientKill => {
             let endpoint = field.environment.verifier().redis_url;
             redis::kill_subscribers(&endpoint).await?;
-            strike(move || {
+            strike_again(move || {
                 let endpoint = endpoint.clone();
                 async move { redis::kill_subscribers(&endpoint).await.map_err(|error| error.to_string()) }
             })
@@ -192,7 +205,7 @@ pub async fn inject(kind: &FaultKind, field: &Field) -> Result<ActiveFault, Faul
         FaultKind::PostgresTerminate => {
             let endpoint = field.environment.verifier().postgres_url;
             postgres::terminate_sessions(&endpoint).await?;
-            strike(move || {
+            strike_again(move || {
                 let endpoint = endpoint.clone();
                 async move { postgres::terminate_sessions(&endpoint).await.map_err(|error| error.to_string()) }
             })
@@ -221,7 +234,7 @@ pub async fn inject(kind: &FaultKind, field: &Field) -> Result<ActiveFault, Faul
             let producer = kafka::producer(&field.environment.verifier())?;
             kafka::poison(&producer, &field.cluster, 0).await?;
             let (cluster, rounds) = (Arc::clone(&field.cluster), Arc::new(AtomicU32::new(1)));
-            strike(move || {
+            strike_again(move || {
                 let (producer, cluster) = (producer.clone(), Arc::clone(&cluster));
                 let round = rounds.fetch_add(1, Relaxed);
                 async move { kafka::poison(&producer, &cluster, round).await.map_err(|error| error.to_string()) }
@@ -249,30 +262,18 @@ fn state(done: Result<(), EnvironmentError>) -> Result<Hold, FaultError> {
     Ok(Hold::State)
 }
 
+fn strike_again<F>(blow: impl Fn() -> F + Send + 'static) -> Hold
+where
+    F: Future<Output = Result<u64, String>> + Send,
+{
+    Hold::Striking(strike(blow))
+}
+
 /// What is undone after a failed injection is undone as well as can be; the injection's error is the one that counts.
 fn undone(link: LinkName, undone: Result<(), ProxyError>) {
     if let Err(error) = undone {
         tracing::warn!(%link, %error, "could not restore a link after a failed injection");
     }
-}
-
-fn strike<F>(blow: impl Fn() -> F + Send + 'static) -> Hold
-where
-    F: Future<Output = Result<u64, String>> + Send,
-{
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    let task = tokio::spawn(async move {
-        let mut hits = 0;
-        while stopped.run_until_cancelled(wait::pause(STRIKE_EVERY)).await.is_some() {
-            match blow().await {
-                Ok(hit) => hits += hit,
-                Err(error) => tracing::debug!(%error, "a blow missed"),
-            }
-        }
-        hits
-    });
-    Hold::Striking { stop, task: AbortOnDropHandle::new(task) }
 }
 
 impl ActiveFault {
@@ -293,6 +294,7 @@ impl ActiveFault {
         match &self.hold {
             Hold::Rolling(rolling) => rolling.prove(field).await,
             Hold::Clients(before) => clients::prove(&self.kind, before, field).await,
+            Hold::HalfClosed { before, .. } => before.prove(),
             _ => evidence::prove(&self.kind, field).await,
         }
     }
@@ -338,11 +340,11 @@ impl ActiveFault {
                 stranger.leave().await;
                 None
             }
-            Hold::Striking { stop, task } => {
-                stop.cancel();
-                let hits = task.await.unwrap_or(0);
+            Hold::Striking(striking) | Hold::HalfClosed { striking, .. } => {
+                let hits = striking.end().await;
                 let what = match self.kind {
                     FaultKind::KafkaPoison => "records produced",
+                    FaultKind::LinkHalfClose { .. } => "connections hit",
                     _ => "sessions hit",
                 };
                 Some(format!("{hits} further {what} meanwhile"))
@@ -381,6 +383,7 @@ impl ActiveFault {
                 disk::empty(&field.environment.verifier().postgres_url).await?;
             }
             FaultKind::LinkToxic { .. }
+            | FaultKind::LinkHalfClose { .. }
             | FaultKind::RollingRestart { .. }
             | FaultKind::RedisClientKill
             | FaultKind::RedisOutputBuffer { .. }

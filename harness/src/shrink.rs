@@ -102,6 +102,7 @@ fn victims(kind: &FaultKind) -> usize {
     match kind {
         FaultKind::LinkDown { links }
         | FaultKind::LinkToxic { links, .. }
+        | FaultKind::LinkHalfClose { links }
         | FaultKind::RedisOutputBuffer { links } => links.len(),
         FaultKind::ProcessKill { processes }
         | FaultKind::ProcessTerminate { processes }
@@ -124,6 +125,9 @@ fn narrower(fault: &PlannedFault) -> Vec<PlannedFault> {
     let kinds: Vec<FaultKind> = match &fault.fault {
         FaultKind::LinkDown { links } => {
             halves(links).into_iter().map(|links| FaultKind::LinkDown { links }).collect()
+        }
+        FaultKind::LinkHalfClose { links } => {
+            halves(links).into_iter().map(|links| FaultKind::LinkHalfClose { links }).collect()
         }
         FaultKind::RedisOutputBuffer { links } => {
             halves(links).into_iter().map(|links| FaultKind::RedisOutputBuffer { links }).collect()

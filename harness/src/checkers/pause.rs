@@ -287,9 +287,9 @@ fn judge_partitions(case: &Case<'_>, writer: &ProcessLife<'_>, outage: &Outage, 
         FaultKind::ServiceStop { service }
         | FaultKind::ServiceKill { service }
         | FaultKind::ServicePause { service } => *service == Service::Kafka,
-        FaultKind::LinkDown { links } | FaultKind::LinkToxic { links, .. } => {
-            links.iter().any(|link| link.service == Service::Kafka)
-        }
+        FaultKind::LinkDown { links }
+        | FaultKind::LinkToxic { links, .. }
+        | FaultKind::LinkHalfClose { links } => links.iter().any(|link| link.service == Service::Kafka),
         FaultKind::KafkaRebalance | FaultKind::KafkaPartitionsAdded { .. } => true,
         _ => false,
     };

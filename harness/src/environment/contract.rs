@@ -157,6 +157,8 @@ pub fn supports(provider: Provider, external: Option<&External>, fault: &FaultKi
         FaultKind::ServicePause { service } => managed("service-pause", *service),
         FaultKind::LinkDown { links } => proxied("link-down", external, links),
         FaultKind::LinkToxic { links, .. } => proxied("link-toxic", external, links),
+        // It is told from others by the proxy's address.
+        FaultKind::LinkHalfClose { links } => proxied("link-half-close", external, links),
         // These need rights over everybody's sessions, and would strike everybody who shares the service.
         FaultKind::RedisClientKill => {
             refused("redis-client-kill", "it would disconnect every user of the Redis")

@@ -11,16 +11,19 @@
 //! Only nodes that lived through are compared with themselves: a connection that a killed node took along is no evidence.
 
 mod counters;
-mod sockets;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use self::{counters::Counters, sockets::Socket};
+use self::counters::Counters;
 use crate::{
-    faults::Field,
+    cluster::LOOKS_COME_FROM,
+    faults::{
+        Field,
+        sockets::{self, Socket},
+    },
     plan::{FaultKind, ProcessName},
     wait,
 };
@@ -30,7 +33,7 @@ pub const LEAD: Duration = Duration::from_millis(500);
 
 /// Of those who should be struck, this many in a hundred must be seen struck: others may have no connection just then.
 const SEEN_OF_HUNDRED: u64 = 70;
-/// Of the connections from before, this many in a hundred must be back: a probe's own may have been among them.
+/// Of the connections from before, this many in a hundred must be back: others may be reconnecting just then.
 const BACK_OF_HUNDRED: u64 = 90;
 /// A client that is away only because it reconnects is back within this time.
 const STAYS_AWAY: Duration = Duration::from_millis(900);
@@ -80,8 +83,11 @@ impl View {
         let nodes = pids.filter(|(name, _)| matches!(name, ProcessName::Node(_)));
         let looks = nodes.filter_map(|(name, pid)| Some((name, pid, field.cluster.address(name)?))).map(
             |(name, pid, address)| {
-                let of_node = table.iter().filter(|socket| socket.local_port == address.port());
-                let sockets = of_node.copied().collect();
+                // Our own looks at the node are no clients.
+                let clients = table.iter().filter(|socket| {
+                    socket.local_port == address.port() && Some(socket.remote) != LOOKS_COME_FROM
+                });
+                let sockets = clients.copied().collect();
                 async move {
                     let counters =
                         if counted { counters::read(&field.cluster, name).await.ok() } else { None };
@@ -244,7 +250,7 @@ pub async fn gone(kind: &FaultKind, before: &Before, field: &Field) -> Result<St
     match kind {
         FaultKind::ClientReconnectStorm { .. } => {
             let (lost, _) = now.changed_since(&first);
-            // A probe's own connection comes and goes.
+            // Strangers of another fault may come and go.
             if lost * 100 > were * (100 - BACK_OF_HUNDRED) {
                 return Err(format!(
                     "{lost} of {are} connections were replaced within {} ms",
@@ -278,8 +284,10 @@ mod tests {
     fn view(pid: u32, sockets: &[(u16, u64)]) -> View {
         let socket = |(remote_port, unsent_bytes): &(u16, u64)| Socket {
             local_port: 80,
+            remote: std::net::Ipv4Addr::LOCALHOST,
             remote_port: *remote_port,
             unsent_bytes: *unsent_bytes,
+            inode: 0,
         };
         let node = Node { pid, sockets: sockets.iter().map(socket).collect(), counters: None };
         View { nodes: BTreeMap::from([(ProcessName::Node(1), node)]) }

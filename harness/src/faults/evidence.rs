@@ -15,9 +15,9 @@ pub const PROBE_LIMIT: Duration = Duration::from_millis(1_500);
 /// A session or subscription is young if it began at most this long ago: the blow that ended its predecessor is recent.
 const YOUNG_S: f64 = 3.0;
 
-/// Clients come and go by themselves: only beside what was there before does it mean anything.
+/// Connections come and go by themselves: only beside what was there before does it mean anything.
 const NO_BEFORE: &str =
-    "a fault on clients is looked for by `faults::clients`, beside what was there before it";
+    "connections that come and go are looked for beside those that were there before the fault";
 
 /// Looks for the fault. `Ok` tells what shows it; `Err` tells what was seen instead.
 ///
@@ -91,7 +91,8 @@ pub async fn prove(kind: &FaultKind, field: &Field) -> Result<String, String> {
         FaultKind::KafkaPoison => services::poisoned(field).await,
         FaultKind::KafkaRebalance => services::stranger(field).await,
         FaultKind::KafkaPartitionsAdded { partitions } => services::more_partitions(*partitions, field).await,
-        FaultKind::ClientReconnectStorm { .. }
+        FaultKind::LinkHalfClose { .. }
+        | FaultKind::ClientReconnectStorm { .. }
         | FaultKind::ClientSlow { .. }
         | FaultKind::ClientCrash { .. }
         | FaultKind::ClientMalformed { .. }
@@ -109,7 +110,7 @@ pub async fn gone(kind: &FaultKind, field: &Field) -> Result<String, String> {
         FaultKind::ServiceStop { service }
         | FaultKind::ServiceKill { service }
         | FaultKind::ServicePause { service } => field.environment.probe(*service, PROBE_LIMIT).await,
-        FaultKind::LinkDown { links } => links::up(links, field).await,
+        FaultKind::LinkDown { links } | FaultKind::LinkHalfClose { links } => links::up(links, field).await,
         FaultKind::LinkToxic { links, toxic, direction, .. } => {
             links::gone(links, toxic, *direction, field).await
         }

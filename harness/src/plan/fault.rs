@@ -211,6 +211,12 @@ pub enum FaultKind {
         #[serde(default)]
         ramp_ms: u64,
     },
+    /// The service's side of the open connections ends (the process reads end of stream), while bytes still pass the
+    /// other way; again and again until the end.
+    LinkHalfClose {
+        /// Which.
+        links: Vec<LinkName>,
+    },
     /// Processes are killed with SIGKILL, and started again at the end.
     ProcessKill {
         /// Which.
@@ -340,6 +346,7 @@ fn description(fault: &FaultKind) -> String {
             let growing = if *ramp_ms > 0 { "growing to " } else { "" };
             format!("{growing}{} on {}", toxic_name(toxic), links(which))
         }
+        FaultKind::LinkHalfClose { links: which } => format!("{} half-closed", links(which)),
         FaultKind::ProcessKill { processes: which } => format!("{} killed", processes(which)),
         FaultKind::ProcessTerminate { processes: which } => format!("{} terminated", processes(which)),
         FaultKind::ProcessPause { processes: which } => format!("{} frozen", processes(which)),

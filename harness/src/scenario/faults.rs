@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Every kind that `kind =` may name, with the fields it takes beside `kind`, `at_s`, `for_s`, `repeat` and `every_s`.
-const KINDS: [(&str, &[&str]); 31] = [
+const KINDS: [(&str, &[&str]); 32] = [
     ("service-stop", &["service"]),
     ("service-kill", &["service"]),
     ("service-pause", &["service"]),
@@ -24,6 +24,7 @@ const KINDS: [(&str, &[&str]); 31] = [
     ("link-reset", &["link", "direction", "after_ms"]),
     ("link-limit-data", &["link", "direction", "bytes"]),
     ("link-slow-close", &["link", "direction", "delay_ms"]),
+    ("link-half-close", &["link"]),
     ("process-kill", &["process"]),
     ("process-terminate", &["process"]),
     ("process-pause", &["process"]),
@@ -270,6 +271,7 @@ impl FaultEntry {
             }
             "link-limit-data" => toxic(Toxic::LimitData { bytes: number(&self.bytes, "bytes")? }),
             "link-slow-close" => toxic(Toxic::SlowClose { delay_ms: number(&self.delay_ms, "delay_ms")? }),
+            "link-half-close" => Ok(FaultKind::LinkHalfClose { links: links()? }),
             "process-kill" => Ok(FaultKind::ProcessKill { processes: processes()? }),
             "process-terminate" => Ok(FaultKind::ProcessTerminate { processes: processes()? }),
             "process-pause" => Ok(FaultKind::ProcessPause { processes: processes()? }),

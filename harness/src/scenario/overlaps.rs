@@ -40,7 +40,9 @@ fn held(fault: &FaultKind) -> Vec<Held> {
         FaultKind::ServiceStop { service }
         | FaultKind::ServiceKill { service }
         | FaultKind::ServicePause { service } => vec![Held::Service(*service)],
-        FaultKind::LinkDown { links } => links.iter().map(|link| Held::Link(*link)).collect(),
+        FaultKind::LinkDown { links } | FaultKind::LinkHalfClose { links } => {
+            links.iter().map(|link| Held::Link(*link)).collect()
+        }
         FaultKind::ProcessKill { processes }
         | FaultKind::ProcessTerminate { processes }
         | FaultKind::ProcessPause { processes }

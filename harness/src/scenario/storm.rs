@@ -164,7 +164,9 @@ fn victim(fault: &FaultKind) -> Victim {
         FaultKind::ServiceStop { service }
         | FaultKind::ServiceKill { service }
         | FaultKind::ServicePause { service } => Victim::Service(*service),
-        FaultKind::LinkDown { links } | FaultKind::LinkToxic { links, .. } => {
+        FaultKind::LinkDown { links }
+        | FaultKind::LinkToxic { links, .. }
+        | FaultKind::LinkHalfClose { links } => {
             Victim::Service(links.first().map_or(Service::Kafka, |link| link.service))
         }
         FaultKind::ProcessKill { processes }

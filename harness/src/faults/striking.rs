@@ -1,0 +1,46 @@
+//! Faults that are blows, not states.
+
+use std::time::Duration;
+
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::wait;
+
+/// Blows are struck this often until they end: clients come back within a second, and are
+/// to be hit again while they are still busy recovering.
+const STRIKE_EVERY: Duration = Duration::from_millis(1_000);
+
+/// A blow that a task strikes again and again.
+#[derive(Debug)]
+pub(super) struct Striking {
+    stop: CancellationToken,
+    task: AbortOnDropHandle<u64>,
+}
+
+impl Striking {
+    /// No more blows. Returns how often somebody was hit.
+    pub(super) async fn end(self) -> u64 {
+        self.stop.cancel();
+        self.task.await.unwrap_or(0)
+    }
+}
+
+/// Strikes until it is told to end. The first blow is the caller's: it must have hit somebody.
+pub(super) fn strike<F>(blow: impl Fn() -> F + Send + 'static) -> Striking
+where
+    F: Future<Output = Result<u64, String>> + Send,
+{
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let task = tokio::spawn(async move {
+        let mut hits = 0;
+        while stopped.run_until_cancelled(wait::pause(STRIKE_EVERY)).await.is_some() {
+            match blow().await {
+                Ok(hit) => hits += hit,
+                Err(error) => tracing::debug!(%error, "a blow missed"),
+            }
+        }
+        hits
+    });
+    Striking { stop, task: AbortOnDropHandle::new(task) }
+}
