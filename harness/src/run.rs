@@ -16,6 +16,7 @@
 pub mod folder;
 pub mod judge;
 mod sampler;
+pub mod standing;
 
 use std::{
     path::PathBuf,
@@ -27,15 +28,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    cluster::{Binaries, Cluster, ClusterError, ClusterSpec, Names, clock},
-    environment::{self, Environment, EnvironmentError, EnvironmentSpec, External, Provider, ProviderChoice},
-    faults::{Field, player},
+    cluster::ClusterError,
+    environment::{EnvironmentError, External, ProviderChoice},
+    faults::player,
     history::{HistoryWriter, Phase, Recorder, What, recorder::RecorderError},
     load::{LiveStats, Load, LoadError, LoadTargets},
-    plan::{Arrivals, Plan},
+    plan::{Arrivals, Plan, Service},
     progress::Progress,
     report::facts::RunFacts,
-    run::folder::{FolderError, RunFolder},
+    run::{
+        folder::{FolderError, RunFolder},
+        standing::{Standing, Wanted},
+    },
     verifier::{KafkaError, Verifier},
     wait,
 };
@@ -144,119 +148,51 @@ async fn carry_out(
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<RunFacts, RunError> {
-    let binaries =
-        Binaries::ready(plan.cluster.node_bug.is_some() || plan.cluster.writer_bug.is_some(), progress);
-    let binaries = cancel.run_until_cancelled(binaries).await.ok_or(RunError::Interrupted)??;
-
-    if clock::needed(plan) {
-        clock::library()?;
-    }
-
-    let began = Instant::now();
-    recorder.record(What::Phase(Phase::Environment));
-    let processes = plan.processes();
-    let spec = EnvironmentSpec {
-        run_id: folder.run_id(),
-        processes: &processes,
-        choice: request.provider,
-        external: request.external.clone(),
-        logs_dir: &folder.logs(),
-        small_disk: environment::needs_small_disk(&plan.faults),
-    };
-    let up = cancel.run_until_cancelled(Environment::up(spec, progress)).await;
-    let environment = Arc::new(up.ok_or(RunError::Interrupted)??);
-    let carried_out = on_environment(
+    let wanted = Wanted {
         plan,
-        folder,
-        request.external.as_ref(),
-        &environment,
-        &binaries,
-        &recorder,
-        progress,
-        cancel,
-        began,
-    )
-    .await;
-    drop(recorder);
-    progress.now("taking the services down");
-    let facts = environment.facts().to_vec();
-    let provider = environment.provider().to_string();
-    // The cluster and every probe are gone, so this is the last owner.
-    let down = match Arc::try_unwrap(environment) {
-        Ok(environment) => environment.down().await,
-        Err(shared) => {
-            drop(shared);
-            Ok(())
-        }
+        run_id: folder.run_id(),
+        provider: request.provider,
+        external: request.external.as_ref(),
+        logs: folder.logs(),
     };
-    let mut carried_out = carried_out?;
-    down?;
-    carried_out.provider = provider;
-    carried_out.services = facts.into_iter().collect();
-    Ok(carried_out)
-}
-
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the middle of one story, split only so that the services end after it"
-)]
-async fn on_environment(
-    plan: &Arc<Plan>,
-    folder: &RunFolder,
-    external: Option<&External>,
-    environment: &Arc<Environment>,
-    binaries: &Binaries,
-    recorder: &Recorder,
-    progress: &Progress,
-    cancel: &CancellationToken,
-    began: Instant,
-) -> Result<RunFacts, RunError> {
-    let provider = environment.provider();
-    environment::supports_all(provider, external, &plan.faults)
-        .map_err(|why| RunError::Unsupported { provider: provider.to_string(), why })?;
-    let names = Names::new(folder.run_id(), environment.provider() == Provider::External);
-    recorder.record(What::Phase(Phase::Cluster));
-    progress.now("starting the cluster");
-    crate::verifier::create_topics(&environment.verifier(), &names, plan.cluster.partitions).await?;
-    let spec = ClusterSpec { plan, binaries, logs: folder.logs(), names: names.clone() };
-    let up = cancel.run_until_cancelled(Cluster::up(&spec, environment, recorder)).await;
-    let cluster = Arc::new(up.ok_or(RunError::Interrupted)??);
-    let start_up = began.elapsed();
+    let standing = Standing::up(&wanted, &recorder, progress, cancel).await?;
+    let environment = &standing.field.environment;
+    let mut facts =
+        RunFacts::here(folder.run_id(), recorder.clock().zero_unix_ms(), environment.provider().to_string());
+    facts.services = environment.facts().iter().cloned().collect();
+    facts.start_up_ms = u64::try_from(standing.start_up.as_millis()).unwrap_or(u64::MAX);
     progress.say(format!(
         "{} services, {} nodes and {} writers up in {:.1} s ({})",
-        crate::plan::Service::ALL.len(),
+        Service::ALL.len(),
         plan.cluster.nodes,
         plan.cluster.writers,
-        start_up.as_secs_f64(),
+        standing.start_up.as_secs_f64(),
         environment.provider()
     ));
-    let sampling = sampler::start(Arc::clone(&cluster), recorder.clone());
-    let verifier = Verifier::new(environment.verifier(), names);
-    let driven = drive(plan, environment, &cluster, &verifier, recorder, progress, cancel).await;
+    let sampling = sampler::start(Arc::clone(&standing.field.cluster), recorder.clone());
+    let driven = drive(plan, &standing, &recorder, progress, cancel).await;
     sampling.stop().await;
-    progress.now("stopping the cluster");
-    cluster.down().await;
+    let down = standing.down(progress).await;
     driven?;
-    let mut facts = RunFacts::here(folder.run_id(), recorder.clock().zero_unix_ms(), String::new());
-    facts.start_up_ms = u64::try_from(start_up.as_millis()).unwrap_or(u64::MAX);
+    down?;
     Ok(facts)
 }
 
 /// Steps 4 to 8, on a cluster that is up.
 async fn drive(
     plan: &Arc<Plan>,
-    environment: &Arc<Environment>,
-    cluster: &Arc<Cluster>,
-    verifier: &Verifier,
+    standing: &Standing,
     recorder: &Recorder,
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<(), RunError> {
+    let field = &standing.field;
+    let verifier = Verifier::new(field.environment.verifier(), standing.names.clone());
     let arrivals = Arc::new(Arrivals::of(plan));
     let stats = Arc::new(LiveStats::default());
     recorder.record(What::Phase(Phase::Gather));
     progress.now(format!("{} users connect and join", plan.load.users));
-    let targets = LoadTargets { nodes: cluster.node_addresses() };
+    let targets = LoadTargets { nodes: field.cluster.node_addresses() };
     let mut load = Load::gather(
         Arc::clone(plan),
         Arc::clone(&arrivals),
@@ -269,7 +205,6 @@ async fn drive(
 
     let zero = Instant::now() + LEAD;
     recorder.record_at(zero, What::Phase(Phase::Load));
-    let field = Field { environment: Arc::clone(environment), cluster: Arc::clone(cluster) };
     let in_force = player::InForce::default();
     let showing = sampler::show(plan, zero, &stats, &in_force, progress);
     let (scheduled, ()) = tokio::join!(
@@ -278,14 +213,14 @@ async fn drive(
             recorder.record(What::Phase(Phase::LoadEnded));
             scheduled
         },
-        player::play(plan, zero, &field, recorder, &in_force, progress, cancel),
+        player::play(plan, zero, field, recorder, &in_force, progress, cancel),
     );
     showing.stop().await;
     recorder.record(What::Phase(Phase::Healed));
 
     let settled = async {
         scheduled?;
-        settle(plan, verifier, &stats, recorder, progress, cancel).await;
+        settle(plan, &verifier, &stats, recorder, progress, cancel).await;
         if cancel.is_cancelled() {
             return Ok(());
         }

@@ -1,22 +1,23 @@
 //! `squall up`: services and a cluster to try by hand, until Ctrl-C.
 
-use std::sync::Arc;
-
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::{ServicesArgs, door, door::Refused};
 use crate::{
     clock::Clock,
-    cluster::{Binaries, Cluster, ClusterSpec, Names},
-    environment::{self, Environment, EnvironmentSpec, Provider},
+    environment,
     exit::Exit,
+    faults::Field,
     history::HistoryWriter,
     plan::ProcessName,
     progress::Progress,
-    run::{RunError, folder::RunFolder},
+    run::{
+        RunError,
+        folder::RunFolder,
+        standing::{Standing, Wanted},
+    },
     scenario::{Choices, Scenario},
-    verifier,
 };
 
 #[derive(Debug, Args)]
@@ -47,45 +48,31 @@ pub(super) async fn up(args: UpArgs, cancel: &CancellationToken) -> Result<Exit,
     let clock = Clock::start();
     let folder = RunFolder::create(&args.out, &plan, clock.zero_unix_ms())?;
     let (recorder, history) = HistoryWriter::create(&folder.history(), clock).map_err(RunError::from)?;
-    let binaries = Binaries::ready(false, &progress);
-    let binaries =
-        cancel.run_until_cancelled(binaries).await.ok_or(RunError::Interrupted)?.map_err(RunError::from)?;
-    let processes = plan.processes();
-    let spec = EnvironmentSpec {
+    let external = args.services.external()?;
+    let wanted = Wanted {
+        plan: &plan,
         run_id: folder.run_id(),
-        processes: &processes,
-        choice: args.services.provider,
-        external: args.services.external()?,
-        logs_dir: &folder.logs(),
-        small_disk: false,
+        provider: args.services.provider,
+        external: external.as_ref(),
+        logs: folder.logs(),
     };
-    let environment = cancel.run_until_cancelled(Environment::up(spec, &progress)).await;
-    let environment = Arc::new(environment.ok_or(RunError::Interrupted)??);
-    let names = Names::new(folder.run_id(), environment.provider() == Provider::External);
     let kept = async {
-        verifier::create_topics(&environment.verifier(), &names, plan.cluster.partitions)
-            .await
-            .map_err(RunError::from)?;
-        let spec = ClusterSpec { plan: &plan, binaries: &binaries, logs: folder.logs(), names };
-        let cluster = cancel.run_until_cancelled(Cluster::up(&spec, &environment, &recorder)).await;
-        let cluster = cluster.ok_or(RunError::Interrupted)?.map_err(RunError::from)?;
+        let standing = Standing::up(&wanted, &recorder, &progress, cancel).await?;
         progress.finish();
-        door::print(&addresses(&environment, &cluster, &processes));
+        door::print(&addresses(&standing.field, &plan.processes()));
         door::print(&format!("logs        {}\n\nCtrl-C takes everything down.", folder.logs().display()));
         cancel.cancelled().await;
-        cluster.down().await;
-        Ok::<(), Refused>(())
+        standing.down(&Progress::silent()).await
     }
     .await;
     drop(recorder);
-    if let Ok(environment) = Arc::try_unwrap(environment) {
-        environment.down().await?;
-    }
     let _ = tokio::task::spawn_blocking(|| history.finish()).await;
-    kept.map(|()| Exit::Holds)
+    kept?;
+    Ok(Exit::Holds)
 }
 
-fn addresses(environment: &Environment, cluster: &Cluster, processes: &[ProcessName]) -> String {
+fn addresses(field: &Field, processes: &[ProcessName]) -> String {
+    let Field { environment, cluster } = field;
     let direct = environment.verifier();
     let mut lines = vec![
         format!("provider    {}", environment.provider()),

@@ -15,15 +15,18 @@ use crate::{
 };
 
 /// What a storm may draw.
-const WEATHER: [&str; 11] = [
+const WEATHER: [&str; 14] = [
     "node-kill",
     "node-pause",
     "writer-kill",
     "writer-pause",
     "redis-stop",
     "redis-black-hole",
+    "redis-client-kill",
+    "redis-half-close",
     "postgres-stop",
     "postgres-black-hole",
+    "postgres-terminate",
     "kafka-latency",
     "client-crash",
     "reconnect-storm",
@@ -207,6 +210,9 @@ fn fault_of(name: &str, bounds: &Bounds, node: ProcessName, writer: ProcessName)
             direction: Direction::Downstream,
             ramp_ms: 0,
         },
+        "redis-client-kill" => FaultKind::RedisClientKill,
+        "redis-half-close" => FaultKind::LinkHalfClose { links: links("node-*->redis") },
+        "postgres-terminate" => FaultKind::PostgresTerminate,
         "postgres-stop" => FaultKind::ServiceStop { service: Service::Postgres },
         "postgres-black-hole" => FaultKind::LinkToxic {
             links: links("writer-*->postgres"),

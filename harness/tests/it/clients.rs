@@ -137,7 +137,7 @@ async fn no_fault_on_clients_is_seen_among_users_who_behave() {
     let mut plan = ground::plan("smoke", &ground::choices(45), |text| text);
     (plan.cluster.nodes, plan.cluster.writers, plan.load.duration_ms) = (2, 1, 20_000);
     assert!(plan.faults.is_empty());
-    let standing = ground::Standing::up("clients", &plan, false, out.path()).await;
+    let standing = ground::Standing::up("clients", &plan, out.path()).await;
     let field = &standing.field;
 
     let kinds = [

@@ -180,8 +180,10 @@ async fn on_a_cluster(name: &str, seed: u64, look: impl AsyncFnOnce(&Field, &mut
     let out = tempfile::tempdir().unwrap();
     let mut plan = ground::plan("smoke", &ground::choices(seed), |text| text);
     (plan.cluster.nodes, plan.cluster.writers) = (1, 1);
-    plan.faults = vec![PlannedFault { at_ms: 0, for_ms: 1_000, fault: skew() }];
-    let standing = ground::Standing::up(name, &plan, fills_disk(), out.path()).await;
+    // What a cluster must be made ready for is known from its plan.
+    let prepared = [Some(skew()), fills_disk().then_some(FaultKind::PostgresDiskFull)].into_iter().flatten();
+    plan.faults = prepared.map(|fault| PlannedFault { at_ms: 0, for_ms: 1_000, fault }).collect();
+    let standing = ground::Standing::up(name, &plan, out.path()).await;
     let mut wrong = Vec::new();
     look(&standing.field, &mut wrong).await;
     standing.down().await;

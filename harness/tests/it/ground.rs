@@ -2,20 +2,18 @@
 //!
 //! `SQUALL_TEST_PROVIDERS=host,docker` demands both; without it, host always, and docker when an engine answers.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use harness::{
     clock::Clock,
-    cluster::{Binaries, Cluster, ClusterSpec, Names},
-    environment::{Environment, EnvironmentSpec, ProviderChoice},
+    environment::ProviderChoice,
     exit::Exit,
     faults::Field,
     history::{HistoryWriter, Recorder},
     plan::Plan,
     progress::Progress,
-    run::{self, Finished, Request, RunError},
+    run::{self, Finished, Request, RunError, standing::Wanted},
     scenario::{Choices, Scenario, library},
-    verifier,
 };
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
@@ -101,37 +99,26 @@ pub(crate) async fn held(scenario: &str, seed: u64, out: &Path) -> Finished {
 pub(crate) struct Standing {
     pub(crate) field: Field,
     pub(crate) recorder: Recorder,
+    standing: run::standing::Standing,
     history: HistoryWriter,
 }
 
 impl Standing {
     /// Brings up the cluster of a plan. History and logs go below `out`.
-    pub(crate) async fn up(name: &str, plan: &Plan, small_disk: bool, out: &Path) -> Self {
+    pub(crate) async fn up(name: &str, plan: &Plan, out: &Path) -> Self {
         let (recorder, history) = HistoryWriter::create(&out.join("history"), Clock::start()).unwrap();
-        let binaries = Binaries::ready(false, &Progress::silent()).await.unwrap();
-        let (processes, logs) = (plan.processes(), out.join("logs"));
-        let spec = EnvironmentSpec {
-            run_id: name,
-            processes: &processes,
-            choice: provider(),
-            external: None,
-            logs_dir: &logs,
-            small_disk,
-        };
-        let environment = Arc::new(Environment::up(spec, &Progress::silent()).await.unwrap());
-        let names = Names::new(name, false);
-        verifier::create_topics(&environment.verifier(), &names, plan.cluster.partitions).await.unwrap();
-        let spec = ClusterSpec { plan, binaries: &binaries, logs, names };
-        let cluster = Arc::new(Cluster::up(&spec, &environment, &recorder).await.unwrap());
-        Self { field: Field { environment, cluster }, recorder, history }
+        let wanted =
+            Wanted { plan, run_id: name, provider: provider(), external: None, logs: out.join("logs") };
+        let (progress, cancel) = (Progress::silent(), CancellationToken::new());
+        let standing = run::standing::Standing::up(&wanted, &recorder, &progress, &cancel).await.unwrap();
+        Self { field: standing.field.clone(), recorder, standing, history }
     }
 
     /// Takes everything down, and waits for it.
     pub(crate) async fn down(self) {
-        let Self { field: Field { environment, cluster }, recorder, history } = self;
-        cluster.down().await;
-        drop((cluster, recorder));
-        Arc::try_unwrap(environment).unwrap().down().await.unwrap();
+        let Self { field, recorder, standing, history } = self;
+        drop((field, recorder));
+        standing.down(&Progress::silent()).await.unwrap();
         history.finish().unwrap();
     }
 }

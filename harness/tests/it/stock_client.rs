@@ -1,6 +1,14 @@
 //! An unmodified socket.io-client 4.x (Node) on the cluster, over WebSocket and over polling.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
+
+use harness::plan::ProcessName;
+use rdkafka::{
+    Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+};
+use serde_json::{Value, json};
 
 use crate::ground;
 
@@ -14,7 +22,7 @@ fn stock_client() -> std::path::PathBuf {
         assert!(installed.status.success(), "this test needs node and npm, and could not install them");
     }
     std::fs::create_dir_all(&folder).unwrap();
-    for name in ["package.json", "package-lock.json", "talk.mjs"] {
+    for name in ["package.json", "package-lock.json", "talk.mjs", "verbs.mjs"] {
         std::fs::copy(source.join(name), folder.join(name)).unwrap();
     }
     if !folder.join("node_modules/socket.io-client/package.json").exists() {
@@ -32,7 +40,7 @@ async fn a_stock_client_talks_across_nodes_over_websocket_and_polling_and_resume
     let out = tempfile::tempdir().unwrap();
     let mut plan = ground::plan("smoke", &ground::choices(11), |text| text);
     (plan.cluster.nodes, plan.cluster.writers) = (2, 1);
-    let standing = ground::Standing::up("stock-client", &plan, false, out.path()).await;
+    let standing = ground::Standing::up("stock-client", &plan, out.path()).await;
 
     let nodes = standing.field.cluster.node_addresses();
     let talked = tokio::process::Command::new("node")
@@ -48,4 +56,55 @@ async fn a_stock_client_talks_across_nodes_over_websocket_and_polling_and_resume
         String::from_utf8_lossy(&talked.stdout).into_owned() + &String::from_utf8_lossy(&talked.stderr);
     assert!(talked.status.success(), "{said}");
     assert!(said.contains(r#"{"talked":25,"resumed":5}"#), "{said}");
+}
+
+/// Who was away for longer than the log keeps what was said is told so, and not given a room with a hole in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn resuming_from_before_the_log_is_refused() {
+    let client = stock_client();
+    let _alone = ground::alone().await;
+    let out = tempfile::tempdir().unwrap();
+    let mut plan = ground::plan("smoke", &ground::choices(12), |text| text);
+    (plan.cluster.nodes, plan.cluster.writers) = (1, 1);
+    let standing = ground::Standing::up("truncated", &plan, out.path()).await;
+    let (cluster, node) = (&standing.field.cluster, ProcessName::Node(1));
+    let address = cluster.address(node).unwrap();
+    let say = async |verbs: &[Value]| {
+        let said = tokio::process::Command::new("node")
+            .arg("verbs.mjs")
+            .arg(format!("http://{address}"))
+            .args(verbs.iter().map(Value::to_string))
+            .current_dir(&client)
+            .output()
+            .await
+            .unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        let answers = String::from_utf8(said.stdout).unwrap();
+        answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    };
+
+    let room = "truncated";
+    let mut verbs = vec![json!(["join", { "room": room }])];
+    verbs.extend((0..5).map(|n| json!(["send", { "room": room, "id": n.to_string(), "body": "early" }])));
+    let answers = say(&verbs).await;
+    let first = answers[1]["ok"]["position"].clone();
+    let last = answers[5]["ok"]["position"]["offset"].as_i64().unwrap();
+    let resume = [json!(["resume", { "room": room, "position": first }])];
+    assert!(say(&resume).await[0]["ok"].is_object(), "the log has it");
+
+    // Kafka forgets, and a new life of the node remembers nothing.
+    let partition = i32::try_from(first["partition"].as_i64().unwrap()).unwrap();
+    let mut kept_from = TopicPartitionList::new();
+    let topic = &cluster.names().topic;
+    kept_from.add_partition_offset(topic, partition, Offset::Offset(last + 1)).unwrap();
+    let admin: AdminClient<DefaultClientContext> =
+        standing.field.environment.verifier().kafka_client().create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
+    admin.delete_records(&kept_from, &options).await.unwrap();
+    cluster.kill(node).await.unwrap();
+    cluster.start(node).await.unwrap();
+
+    let refused = say(&resume).await;
+    standing.down().await;
+    assert_eq!(refused[0]["error"]["code"], "out_of_range", "{refused:?}");
 }

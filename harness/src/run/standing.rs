@@ -1,0 +1,140 @@
+//! Services and a cluster on them, up; with nobody talking yet.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::RunError;
+use crate::{
+    cluster::{Binaries, Cluster, ClusterSpec, Names, clock},
+    environment::{self, Environment, EnvironmentSpec, External, Provider, ProviderChoice},
+    faults::Field,
+    history::{Phase, Recorder, What},
+    plan::Plan,
+    progress::Progress,
+    verifier,
+};
+
+/// What is to stand, and where.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// How many processes, and which services may be hurt in which way.
+    pub plan: &'a Plan,
+    /// Everything started carries this name.
+    pub run_id: &'a str,
+    /// Which provider.
+    pub provider: ProviderChoice,
+    /// Its services, for the external provider.
+    pub external: Option<&'a External>,
+    /// Logs of services and processes go here.
+    pub logs: PathBuf,
+}
+
+/// All of it. To be taken down with [`Standing::down`].
+#[derive(Debug)]
+pub struct Standing {
+    /// The services, their proxies, and the processes.
+    pub field: Field,
+    /// Names of what the cluster shares with others who use the same services.
+    pub names: Names,
+    /// From the first service's start until the last process was ready.
+    pub start_up: Duration,
+}
+
+impl Standing {
+    /// Brings everything up.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`]; whatever was started is down again by then.
+    pub async fn up(
+        wanted: &Wanted<'_>,
+        recorder: &Recorder,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<Self, RunError> {
+        let plan = wanted.plan;
+        let planted = plan.cluster.node_bug.is_some() || plan.cluster.writer_bug.is_some();
+        let binaries = cancel.run_until_cancelled(Binaries::ready(planted, progress)).await;
+        let binaries = binaries.ok_or(RunError::Interrupted)??;
+        if clock::needed(plan) {
+            clock::library()?;
+        }
+        let began = Instant::now();
+        recorder.record(What::Phase(Phase::Environment));
+        let processes = plan.processes();
+        let spec = EnvironmentSpec {
+            run_id: wanted.run_id,
+            processes: &processes,
+            choice: wanted.provider,
+            external: wanted.external.cloned(),
+            logs_dir: &wanted.logs,
+            small_disk: environment::needs_small_disk(&plan.faults),
+        };
+        let environment = cancel.run_until_cancelled(Environment::up(spec, progress)).await;
+        let environment = Arc::new(environment.ok_or(RunError::Interrupted)??);
+        let names = Names::new(wanted.run_id, environment.provider() == Provider::External);
+        match cluster(wanted, &environment, &names, &binaries, recorder, progress, cancel).await {
+            Ok(cluster) => {
+                let field = Field { environment, cluster: Arc::new(cluster) };
+                Ok(Self { field, names, start_up: began.elapsed() })
+            }
+            Err(error) => {
+                // What went wrong first counts; this on top of it is worth a line.
+                if let Err(error) = end(environment).await {
+                    tracing::warn!(%error, "the services did not go down cleanly");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes everything down, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Environment`] when a service would not go.
+    pub async fn down(self, progress: &Progress) -> Result<(), RunError> {
+        let Self { field: Field { environment, cluster }, .. } = self;
+        progress.now("stopping the cluster");
+        cluster.down().await;
+        drop(cluster);
+        progress.now("taking the services down");
+        end(environment).await
+    }
+}
+
+async fn cluster(
+    wanted: &Wanted<'_>,
+    environment: &Arc<Environment>,
+    names: &Names,
+    binaries: &Binaries,
+    recorder: &Recorder,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<Cluster, RunError> {
+    let (plan, provider) = (wanted.plan, environment.provider());
+    environment::supports_all(provider, wanted.external, &plan.faults)
+        .map_err(|why| RunError::Unsupported { provider: provider.to_string(), why })?;
+    recorder.record(What::Phase(Phase::Cluster));
+    progress.now("starting the cluster");
+    verifier::create_topics(&environment.verifier(), names, plan.cluster.partitions).await?;
+    let spec = ClusterSpec { plan, binaries, logs: wanted.logs.clone(), names: names.clone() };
+    let up = cancel.run_until_cancelled(Cluster::up(&spec, environment, recorder)).await;
+    Ok(up.ok_or(RunError::Interrupted)??)
+}
+
+/// Ends the services; whoever else still looks at them ends them by letting go.
+async fn end(environment: Arc<Environment>) -> Result<(), RunError> {
+    match Arc::try_unwrap(environment) {
+        Ok(environment) => Ok(environment.down().await?),
+        Err(shared) => {
+            drop(shared);
+            Ok(())
+        }
+    }
+}
