@@ -187,7 +187,8 @@ mod tests {
 
     fn stormy() -> Plan {
         let text = "title = \"t\"\n[load]\nusers = 60\nrooms = 4\nrate_per_s = 100\nduration_s = 60\n\
-                    [storm]\nfrom_s = 5\nuntil_s = 55\ngap_s = [1.0, 3.0]\nlength_s = [2.0, 4.0]\n";
+                    [storm]\nfrom_s = 5\nuntil_s = 55\ngap_s = [1.0, 3.0]\nlength_s = [2.0, 4.0]\n\
+                    weather = [\"redis-stop\", \"node-kill\", \"writer-kill\", \"kafka-latency\"]\n";
         Scenario::plan("t", "t", text, &Choices { seed: 3, ..Choices::default() }).unwrap()
     }
 

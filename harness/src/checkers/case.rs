@@ -66,13 +66,20 @@ impl<'a> Case<'a> {
     /// the times, in a cluster that knows no positions.
     pub fn said(&self, message: u32) -> Option<Said> {
         if self.plan.cluster.topology.gives_positions() {
-            return self.place(message).map(|(partition, offset)| Said::At { partition, offset });
+            let sent_us = self.history.life(message).sent_us().unwrap_or(0);
+            return self.place(message).map(|(partition, offset)| Said::At { partition, offset, sent_us });
         }
         let life = self.history.life(message);
         if !life.is_acked() && self.history.in_kafka(message).len() == 0 {
             return None;
         }
         Some(Said::Between { sent_us: life.sent_us()?, acked_us: life.acked_us().unwrap_or(u64::MAX) })
+    }
+
+    /// True when a message was acked before the ledgers came to rest: then its members were still there to see it.
+    pub fn owed_to_members(&self, message: u32) -> bool {
+        let at_rest_us = self.history.phase(Phase::Settled).unwrap_or(u64::MAX);
+        self.history.life(message).acked_us().is_some_and(|acked_us| acked_us <= at_rest_us)
     }
 
     /// When a message was meant to be sent, on the run's clock.

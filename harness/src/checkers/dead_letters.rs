@@ -6,7 +6,7 @@
 //! - It has a reason.
 //! - A dead letter of a place where no poison stood is a violation: nobody else put it there.
 //! - That no *row* came of it is [`super::isolation`]'s to say (nothing explains such a row), that nobody *received* it
-//!   too; that the neighbours were stored and that no message of the load was set aside with the poison is
+//!   too; that the neighbours were stored and that no message of the load was set aside, with poison or without, is
 //!   [`super::durability`]'s.
 //!
 //! **Evidence**: the final reads of the log and of the dead-letter topic, past every proxy.

@@ -1,10 +1,16 @@
 //! What each member of a room is owed, worked out from joins, leaves and sessions alone.
 //!
 //! A debt begins at the offset of a `Joined` and runs, across disconnects, for as long as the user resumes. It ends
-//! - never, for a user who is in a session when the ledgers have come to rest;
+//! - never, for a user who is in a session when the ledgers have come to rest, be it that they are kept out of the room:
+//!   they came back, and it is the cluster that owes them the way in;
 //! - when the user leaves, or goes and does not come back, or comes back and joins afresh. What was in flight just then
 //!   cannot be told from what was never sent, so such a debt is only held to what order already proves: every message
 //!   below the highest offset the user did receive.
+//!
+//! Everybody leaves and disconnects when the run is taken down, after the ledgers came to rest: that ends no debt.
+//!
+//! Where the debt begins is what the node said. It is not taken at its word: what was sent after the user knew of the join
+//! stands behind its offset, in the same partition, or the join's answer was wrong ([`Owing::Contradicted`]).
 //!
 //! A user who asked to resume and was told that the log no longer has what was missed joins afresh by necessity, and the
 //! debt runs on: what the log lost, the user lost.
@@ -30,6 +36,8 @@ use crate::{
 pub struct Debt {
     /// To whom.
     pub user: u32,
+    /// When the user knew that they are in the room.
+    pub joined_us: u64,
     /// Partition of the room.
     pub partition: i32,
     /// First offset owed.
@@ -67,13 +75,16 @@ pub enum Owing {
     FreshJoin,
     /// It must have been received.
     Owed,
+    /// It was sent after the user had joined, and stands where the join's answer says nothing is owed.
+    Contradicted,
 }
 
 impl Debt {
-    /// Whether the message at a position is owed.
-    pub fn at(&self, partition: i32, offset: i64) -> Owing {
+    /// Whether the message at a position, handed to its sender's socket at a time, is owed.
+    pub fn at(&self, partition: i32, offset: i64, sent_us: u64) -> Owing {
         if partition != self.partition || offset < self.from {
-            return Owing::Nothing;
+            let standing = self.end == End::Stands && sent_us > self.joined_us;
+            return if standing { Owing::Contradicted } else { Owing::Nothing };
         }
         match self.end {
             _ if offset <= self.through => Owing::Owed,
@@ -93,6 +104,8 @@ pub enum Said {
         partition: i32,
         /// Offset.
         offset: i64,
+        /// When it was handed to the sender's socket; zero when nobody knows.
+        sent_us: u64,
     },
     /// When it was said, where no position is known.
     Between {
@@ -148,9 +161,9 @@ impl Debts {
     /// Asks every member of a room, once each, whether a message is owed to them.
     pub fn each(&self, room: u32, said: Said, mut take: impl FnMut(u32, Owing)) {
         match said {
-            Said::At { partition, offset } => {
+            Said::At { partition, offset, sent_us } => {
                 for debts in self.of_room(room).chunk_by(|a, b| a.user == b.user) {
-                    let owing = debts.iter().map(|debt| debt.at(partition, offset)).max();
+                    let owing = debts.iter().map(|debt| debt.at(partition, offset, sent_us)).max();
                     take(debts[0].user, owing.unwrap_or(Owing::Nothing));
                 }
             }
@@ -170,17 +183,28 @@ impl Debts {
             self.timed.entry(room).or_default().push(debt);
         }
         let mut running: BTreeMap<u32, Running> = BTreeMap::new();
-        // Ended debts with the time they ended at.
-        let mut ended: Vec<(u32, u64, Debt)> = Vec::new();
+        // Ended debts by room, with the time they ended at.
+        let mut ended: BTreeMap<u32, Vec<(u64, Debt)>> = BTreeMap::new();
+        let mut end = |room: u32, at_us: u64, debt: Debt| ended.entry(room).or_default().push((at_us, debt));
+        let mut in_session = false;
         for UserStep { at_us, what, .. } in history.steps_of(user) {
             match *what {
+                UserDid::Connected { .. } => in_session = true,
                 UserDid::Disconnected { .. } if *at_us < at_rest_us => {
+                    in_session = false;
                     for room in running.values_mut() {
                         room.away_since_us.get_or_insert(*at_us);
                     }
                 }
                 UserDid::Joined { room, partition, offset, resumed } if (partition, offset) != NOWHERE => {
-                    let fresh = Debt { user, partition, from: offset, through: i64::MAX, end: End::Stands };
+                    let fresh = Debt {
+                        user,
+                        joined_us: *at_us,
+                        partition,
+                        from: offset,
+                        through: i64::MAX,
+                        end: End::Stands,
+                    };
                     match running.get_mut(&room) {
                         Some(before) if resumed || before.refused || before.away_since_us.is_none() => {
                             (before.away_since_us, before.refused) = (None, false);
@@ -188,11 +212,7 @@ impl Debts {
                         Some(before) => {
                             self.fresh_joins += 1;
                             let since_us = before.away_since_us.unwrap_or(*at_us);
-                            ended.push((
-                                room,
-                                since_us,
-                                Debt { end: End::FreshJoin { at: offset }, ..before.debt },
-                            ));
+                            end(room, since_us, Debt { end: End::FreshJoin { at: offset }, ..before.debt });
                             *before = Running { debt: fresh, away_since_us: None, refused: false };
                         }
                         None => {
@@ -207,9 +227,9 @@ impl Debts {
                         self.resumes_refused += 1;
                     }
                 }
-                UserDid::Left { room } => {
+                UserDid::Left { room } if *at_us < at_rest_us => {
                     if let Some(before) = running.remove(&room) {
-                        ended.push((room, *at_us, Debt { end: End::Left, ..before.debt }));
+                        end(room, *at_us, Debt { end: End::Left, ..before.debt });
                     }
                 }
                 _ => {}
@@ -217,31 +237,30 @@ impl Debts {
         }
         for (room, last) in running {
             match last.away_since_us {
-                None => self.rooms.entry(room).or_default().push(last.debt),
-                Some(since_us) => {
+                Some(since_us) if !in_session => {
                     self.gone += 1;
-                    ended.push((room, since_us, Debt { end: End::Gone, ..last.debt }));
+                    end(room, since_us, Debt { end: End::Gone, ..last.debt });
                 }
+                _ => self.rooms.entry(room).or_default().push(last.debt),
             }
         }
         if ended.is_empty() {
             return;
         }
-        for (_, _, debt) in &mut ended {
+        for (_, debt) in ended.values_mut().flatten() {
             debt.through = debt.from - 1;
         }
         for receipt in history.received_by(user) {
-            let room = arrivals.list.get(receipt.message as usize).map(|arrival| arrival.room);
-            for (of_room, ended_us, debt) in &mut ended {
-                if room == Some(*of_room) && receipt.partition == debt.partition && receipt.at_us <= *ended_us
-                {
+            let Some(arrival) = arrivals.list.get(receipt.message as usize) else { continue };
+            for (ended_us, debt) in ended.get_mut(&arrival.room).into_iter().flatten() {
+                if receipt.partition == debt.partition && receipt.at_us <= *ended_us {
                     debt.through = debt.through.max(receipt.offset);
                 }
             }
         }
-        for (room, _, debt) in ended {
+        for (room, debts) in ended {
             // Debts of one user must lie side by side: this user's are the last of every room so far.
-            self.rooms.entry(room).or_default().push(debt);
+            self.rooms.entry(room).or_default().extend(debts.into_iter().map(|(_, debt)| debt));
         }
     }
 }
@@ -278,9 +297,9 @@ mod tests {
         assert_eq!(debts.of_room(0).len(), 1);
         let debt = debts.of_room(0)[0];
         assert_eq!((debt.from, debt.through, debt.end), (2, i64::MAX, End::Stands));
-        assert_eq!(debt.at(0, 1), Owing::Nothing);
-        assert_eq!(debt.at(1, 9), Owing::Nothing);
-        assert_eq!(debt.at(0, 9), Owing::Owed);
+        assert_eq!(debt.at(0, 1, 0), Owing::Nothing);
+        assert_eq!(debt.at(1, 9, 0), Owing::Nothing);
+        assert_eq!(debt.at(0, 9, 0), Owing::Owed);
     }
 
     #[test]
@@ -288,7 +307,10 @@ mod tests {
         let debts = debts(vec![JOIN(0, false), got(2), away()]);
         let debt = debts.of_room(0)[0];
         assert_eq!(debts.gone, 1);
-        assert_eq!([debt.at(0, 1), debt.at(0, 2), debt.at(0, 3)], [Owing::Owed, Owing::Owed, Owing::Gone]);
+        assert_eq!(
+            [debt.at(0, 1, 0), debt.at(0, 2, 0), debt.at(0, 3, 0)],
+            [Owing::Owed, Owing::Owed, Owing::Gone]
+        );
     }
 
     #[test]
@@ -296,7 +318,7 @@ mod tests {
         let debts = debts(vec![JOIN(0, false), got(0), away(), JOIN(3, false)]);
         let [old, new] = debts.of_room(0) else { panic!("two debts") };
         assert_eq!(debts.fresh_joins, 1);
-        let owing = |offset| old.at(0, offset).max(new.at(0, offset));
+        let owing = |offset| old.at(0, offset, 0).max(new.at(0, offset, 0));
         assert_eq!([owing(0), owing(1), owing(3)], [Owing::Owed, Owing::FreshJoin, Owing::Owed]);
     }
 
@@ -306,13 +328,44 @@ mod tests {
         let debts = debts(vec![JOIN(0, false), got(0), away(), refused, JOIN(3, false)]);
         assert_eq!((debts.resumes_refused, debts.fresh_joins), (1, 0));
         let [debt] = debts.of_room(0) else { panic!("one debt") };
-        assert_eq!([debt.at(0, 1), debt.at(0, 2), debt.at(0, 9)], [Owing::Owed; 3]);
+        assert_eq!([debt.at(0, 1, 0), debt.at(0, 2, 0), debt.at(0, 9, 0)], [Owing::Owed; 3]);
     }
 
     #[test]
     fn who_left_is_owed_nothing_more() {
         let debts = debts(vec![JOIN(0, false), got(1), What::Left { user: 0, room: 0 }]);
         let debt = debts.of_room(0)[0];
-        assert_eq!([debt.at(0, 0), debt.at(0, 2)], [Owing::Owed, Owing::Nothing]);
+        assert_eq!([debt.at(0, 0, 0), debt.at(0, 2, 0)], [Owing::Owed, Owing::Nothing]);
+    }
+    #[test]
+    fn the_end_of_the_run_ends_no_debt() {
+        let run = Run::clean(4);
+        let events = [
+            at(10, JOIN(0, false)),
+            at(1_000, What::Phase(Phase::Settled)),
+            at(1_001, What::Left { user: 0, room: 0 }),
+            at(1_002, away()),
+        ];
+        let debts = Debts::of(&run.arrivals, &History::from_events(&run.plan, events));
+        assert_eq!(debts.of_room(0)[0].at(0, 9, 0), Owing::Owed);
+    }
+
+    #[test]
+    fn who_is_back_and_kept_out_is_owed_all_the_same() {
+        let back = What::Connected { user: 0, node: 0 };
+        let refused = What::JoinFailed { user: 0, room: 0, why: "busy".into() };
+        let debts = debts(vec![JOIN(0, false), got(0), away(), back, refused]);
+        assert_eq!(debts.gone, 0);
+        assert_eq!(debts.of_room(0)[0].at(0, 9, 0), Owing::Owed);
+    }
+
+    #[test]
+    fn a_join_that_says_too_late_a_start_is_contradicted_by_what_was_sent_after_it() {
+        let debts = debts(vec![JOIN(1_000, false)]);
+        let debt = debts.of_room(0)[0];
+        assert_eq!(debt.at(0, 5, debt.joined_us), Owing::Nothing, "sent before the answer");
+        assert_eq!(debt.at(0, 5, debt.joined_us + 1), Owing::Contradicted);
+        assert_eq!(debt.at(7, 1_005, debt.joined_us + 1), Owing::Contradicted, "another partition");
+        assert_eq!(debt.at(0, 1_000, debt.joined_us + 1), Owing::Owed);
     }
 }

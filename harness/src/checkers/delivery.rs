@@ -7,10 +7,13 @@
 //!   in a hundred the claim is `unknown`: too few were watching.
 //!   Where nobody knows positions (topology `relay`) times decide: owed is what was sent after the member had entered
 //!   and before they left, whatever became of their sessions meanwhile.
+//! - What was acked only after the ledgers had come to rest is not held against members, who leave then.
 //! - *Lost*: owed, and not received by the time the ledgers came to rest.
 //! - *Recovered*: received by catch-up (`replayed`).
 //! - *Unexpected*: received, although its sender was told that it is nowhere (refused, or it never left); or received
-//!   with a position at which Kafka does not hold it.
+//!   with a position at which Kafka does not hold it, acked or not.
+//! - *Contradicted*: sent after a member had joined, yet standing where the answer to the join says that nothing is owed:
+//!   before its offset, or in another partition. A node could else owe nothing by saying so.
 //! - *Resume refused*: the user asked for what was missed and the log no longer had it. It stays owed, and so it is lost.
 //! - *Missed by a fresh join*: said between a member's last session and a join that did not resume. Nobody promised it.
 //! - *Unpromised*: in Kafka without an ack, and not received by somebody. Counted only: the sender was told nothing.
@@ -25,7 +28,7 @@
 
 use crate::{
     checkers::{Case, Checker, Finding, debts::Owing, story},
-    history::{Fate, index::Receipt},
+    history::{Fate, Ledger, index::Receipt},
 };
 
 /// More than one delivery in this many given up with their reader makes the claim `unknown`.
@@ -45,6 +48,7 @@ struct Tally {
     duplicated: u64,
     recovered: u64,
     unexpected: u64,
+    contradicted: u64,
     gone: u64,
     fresh_join: u64,
     unpromised: u64,
@@ -67,10 +71,11 @@ impl Checker for Delivery {
             }
             None => true,
         };
+        let sure = Sure { whole, kafka_read: case.unread(Ledger::Kafka).is_none() };
         let mut tally = Tally::default();
         let mut seen = Seen { last: vec![u32::MAX; case.history.users() as usize] };
         for message in 0..case.history.messages() {
-            judge_message(case, message, whole, &mut seen, &mut tally, finding);
+            judge_message(case, message, sure, &mut seen, &mut tally, finding);
         }
         if tally.owed == 0 {
             finding.unknown(|| "nothing was owed to anybody: there is nothing the claim is about".to_owned());
@@ -99,6 +104,7 @@ impl Checker for Delivery {
             ("duplicated", tally.duplicated),
             ("recovered", tally.recovered),
             ("unexpected", tally.unexpected),
+            ("contradicted", tally.contradicted),
             ("gone", tally.gone),
             ("missed_by_fresh_join", tally.fresh_join),
             ("unpromised", tally.unpromised),
@@ -111,6 +117,15 @@ impl Checker for Delivery {
             tally.owed, tally.lost, tally.messages_lost, tally.recovered, tally.unexpected
         );
     }
+}
+
+/// What the absence of something proves.
+#[derive(Debug, Clone, Copy)]
+struct Sure {
+    /// The history has no holes and reaches the ledgers' rest.
+    whole: bool,
+    /// And Kafka was read to its end.
+    kafka_read: bool,
 }
 
 /// Who received the message that is being looked at, without a set to fill and clear for each.
@@ -133,14 +148,14 @@ impl Seen {
 fn judge_message(
     case: &Case<'_>,
     message: u32,
-    whole: bool,
+    sure: Sure,
     seen: &mut Seen,
     tally: &mut Tally,
     finding: &mut Finding,
 ) {
     let history = case.history;
     let life = history.life(message);
-    let (position, acked) = (life.acked_at(), life.is_acked());
+    let acked = case.owed_to_members(message);
     for receipt in history.receipts_of(message) {
         if !seen.add(receipt) {
             tally.duplicated += 1;
@@ -149,12 +164,11 @@ fn judge_message(
         tally.recovered += u64::from(receipt.replayed);
         let nowhere = matches!(life.fate(), Fate::Refused(_) | Fate::NotSent);
         let misplaced = receipt.place().is_some_and(|here| {
-            position.is_some_and(|acked| acked != here)
-                && !history.in_kafka(message).any(|entry| (entry.partition, entry.offset) == here)
+            !history.in_kafka(message).any(|entry| (entry.partition, entry.offset) == here)
         });
         if nowhere || misplaced {
             tally.unexpected += 1;
-            finding.violated_by(message, || {
+            finding.absent(nowhere || sure.kafka_read, message, || {
                 let user = case.plan.user_name(receipt.user);
                 let place = receipt.place().map(|(partition, offset)| format!(" at {partition}/{offset}"));
                 format!("{user} received it{}: {}", place.unwrap_or_default(), story::line(case, message))
@@ -165,7 +179,7 @@ fn judge_message(
     let Some(room) = case.arrival(message).map(|arrival| arrival.room) else { return };
     let Some(said) = case.said(message) else { return };
     tally.acked += u64::from(acked);
-    let mut lost = 0;
+    let (mut lost, mut contradicted) = (0, 0);
     case.debts.each(room, said, |user, owing| {
         let received = seen.by(user, message);
         match owing {
@@ -176,6 +190,7 @@ fn judge_message(
                 }
             }
             Owing::Owed if !received => tally.unpromised += 1,
+            Owing::Contradicted if acked => contradicted += 1,
             Owing::Gone if acked && !received => tally.gone += 1,
             Owing::FreshJoin if acked && !received => tally.fresh_join += 1,
             _ => {}
@@ -184,7 +199,16 @@ fn judge_message(
     if lost > 0 {
         tally.lost += lost;
         tally.messages_lost += 1;
-        finding.absent(whole, message, || format!("not seen by {lost}: {}", story::line(case, message)));
+        finding.absent(sure.whole, message, || format!("not seen by {lost}: {}", story::line(case, message)));
+    }
+    if contradicted > 0 {
+        tally.contradicted += contradicted;
+        finding.violated_by(message, || {
+            format!(
+                "{contradicted} members had joined before it was sent, and were told that their room begins after it: {}",
+                story::line(case, message)
+            )
+        });
     }
 }
 
@@ -193,7 +217,7 @@ mod tests {
     use super::Delivery;
     use crate::{
         checkers::{Verdict, fixture::Run},
-        history::{Phase, What, Why},
+        history::{Ledger, Phase, What, Why},
     };
 
     #[test]
@@ -206,6 +230,21 @@ mod tests {
         let refused = What::Refused { message: 3, code: chat_protocol::events::Code::Busy };
         let replay = What::Received { user: 1, message: 3, partition: 0, offset: 3, replayed: true };
         let elsewhere = What::Received { user: 1, message: 3, partition: 0, offset: 77, replayed: false };
+        let later = |m: &What| matches!(m, What::Received { user: 1, message: 3.., .. });
+        // A message that nobody acked and no ledger holds, and that members saw all the same.
+        let dirty = |run: Run| {
+            run.replaced(acked, What::Indeterminate { message: 3, why: Why::Timeout }).without(|m| {
+                matches!(m, What::InKafka { message: 3, .. } | What::InPostgres { message: 3, .. })
+            })
+        };
+        // Back in a session, and never let into the room again.
+        let kept_out = |run: Run| {
+            let refused = What::JoinFailed { user: 1, room: 0, why: "busy".into() };
+            run.without(later)
+                .at_ms(250, What::Disconnected { user: 1, node: 1, why: "reset".into() })
+                .at_ms(260, What::Connected { user: 1, node: 0 })
+                .at_ms(270, refused)
+        };
         let late_ack = What::Acked { message: 3, partition: 0, offset: 3 };
         for (name, run, expected) in [
             ("clean", run(), Holds),
@@ -214,11 +253,27 @@ mod tests {
             ("no ack, not seen", run().replaced(acked, left_open.clone()).without(receipt), Holds),
             (
                 "late ack, not seen",
-                run().replaced(acked, left_open).with(late_ack).without(receipt),
+                run()
+                    .replaced(acked, left_open.clone())
+                    .inserted_before(|m| matches!(m, What::Phase(Phase::Settled)), late_ack.clone())
+                    .without(receipt),
                 Violated,
+            ),
+            (
+                "acked after everybody went",
+                run().replaced(acked, left_open).with(late_ack).without(receipt),
+                Holds,
             ),
             ("refused, seen", run().replaced(acked, refused), Violated),
             ("at another position", run().replaced(receipt, elsewhere), Violated),
+            ("no ack, seen where Kafka has nothing", dirty(run()), Violated),
+            (
+                "the same, Kafka unread",
+                dirty(run()).without(|m| matches!(m, What::LedgerRead { ledger: Ledger::Kafka, .. })),
+                Unknown,
+            ),
+            ("nothing more for one from a time on", run().without(later), Violated),
+            ("kept out to the end", kept_out(run()), Violated),
             (
                 "lost, not settled",
                 run().without(receipt).without(|m| matches!(m, What::Phase(Phase::Settled))),

@@ -71,6 +71,7 @@ impl Run {
             let joined = What::Joined { user, room: 0, partition: 0, offset: 0, resumed: false };
             events.push(at(700_000, joined));
             let why = "the run is over".to_owned();
+            events.push(at(settled_us + 400, What::Left { user, room: 0 }));
             events.push(at(settled_us + 500, What::Disconnected { user, node, why }));
         }
         for message in 0..messages {

@@ -13,7 +13,10 @@
 
 use crate::{
     checkers::{Case, Checker, Finding, case::ledger_name},
-    history::index::{Receipt, UserDid},
+    history::{
+        Phase,
+        index::{Receipt, UserDid},
+    },
 };
 
 /// A receipt may be stamped this much before its sender's socket was: two tasks, one machine, no lock between them.
@@ -34,10 +37,14 @@ impl Checker for Isolation {
 
     fn judge(&self, case: &Case<'_>, finding: &mut Finding) {
         let history = case.history;
+        let at_rest_us = history.phase(Phase::Settled).unwrap_or(u64::MAX);
         let (mut leaks, mut early) = (0_u64, 0_u64);
         for user in 0..history.users() {
             let rooms: Vec<u32> = case.plan.rooms_of(user).collect();
-            let leaves = history.steps_of(user).any(|step| matches!(step.what, UserDid::Left { .. }));
+            // At the end of the run everybody does.
+            let leaves = history
+                .steps_of(user)
+                .any(|step| step.at_us < at_rest_us && matches!(step.what, UserDid::Left { .. }));
             for receipt in history.received_by(user) {
                 let Some(arrival) = case.arrival(receipt.message) else {
                     leaks += 1;

@@ -27,6 +27,21 @@ const SPOILERS: &[Spoiler] = &[
     ("double a row", "exactly-once", Verdict::Violated, |run, m, _| run.with(Run::row(m, m.into(), true))),
     ("double a record", "exactly-once", Verdict::Violated, |run, m, _| run.with(Run::record(m, 1_000_000))),
     ("drop a receipt", "delivery", Verdict::Violated, |run, m, u| run.without(|w| is_receipt(w, m, u))),
+    ("drop everything that came later", "delivery", Verdict::Violated, |run, m, u| {
+        run.without(|w| matches!(w, What::Received { message, user, .. } if *user == u && *message >= m))
+    }),
+    ("relay, drop everything that came later", "delivery", Verdict::Violated, |run, m, u| {
+        run.relayed()
+            .without(|w| matches!(w, What::ReceivedUnplaced { message, user } if *user == u && *message >= m))
+    }),
+    ("say that a room begins later", "delivery", Verdict::Violated, |run, m, u| {
+        run.mapped(|what| match what {
+            What::Joined { user, room, partition, resumed, .. } if user == u => {
+                What::Joined { user, room, partition, offset: i64::from(m) + 1, resumed }
+            }
+            other => other,
+        })
+    }),
     ("double a receipt", "exactly-once", Verdict::Violated, |run, m, user| {
         run.with(What::Received { user, message: m, partition: 0, offset: m.into(), replayed: true })
     }),

@@ -1,11 +1,19 @@
 //! The three ledgers side by side: what clients were told and saw, what Kafka holds, what PostgreSQL holds. Each gap is
 //! put down to the tier that must have lost the message, by where its trail ends.
 //!
+//! A ledger that was not read has no gaps to show, nor has a history with holes: only what is there counts then.
+//!
 //! This judges nothing by itself ([`super::durability`] and [`super::delivery`] do); it tells where to look.
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkers::{Case, story};
+use crate::{
+    checkers::{
+        Case,
+        story::{self, Missed},
+    },
+    history::Ledger,
+};
 
 /// Messages of a gap that are named.
 const NAMED_MAX: usize = 20;
@@ -22,7 +30,7 @@ pub enum Tier {
     Log,
     /// The writer between Kafka and PostgreSQL.
     Writer,
-    /// Nodes and Redis: delivery to a member who was in a session.
+    /// Nodes and Redis: delivery to a member who was in the room.
     Live,
     /// Resume: delivery to a member who was away.
     CatchUp,
@@ -75,12 +83,19 @@ pub fn gaps(case: &Case<'_>) -> Vec<Gap> {
     let relayed = !case.plan.cluster.topology.gives_positions();
     // Who brings messages into Kafka.
     let appender = if relayed { Tier::Relay } else { Tier::Node };
+    let read = |ledger| case.unread(ledger).is_none();
+    let (kafka_read, letters_read) = (read(Ledger::Kafka), read(Ledger::DeadLetters));
+    let rows_read = read(Ledger::Postgres) && letters_read;
+    let whole = case.incomplete().is_none();
     for message in 0..history.messages() {
         let acked = history.life(message).is_acked();
         let heard = history.receipts_of(message).next().is_some();
         let (in_kafka, rows) = (history.in_kafka(message).len(), history.in_postgres(message).len());
         let dead = history.in_dead_letters(message).len() > 0;
         match (acked, in_kafka > 0, rows > 0) {
+            // Not there, for all that is known: a ledger that was not read says nothing.
+            (_, false, _) if !kafka_read => {}
+            (_, true, false) if !rows_read => {}
             (true, false, false) if relayed && heard => {
                 add(Tier::Relay, "acked by Redis and delivered, never written to Kafka", message);
             }
@@ -104,17 +119,21 @@ pub fn gaps(case: &Case<'_>) -> Vec<Gap> {
             add(Tier::Writer, "several rows of one message", message);
         }
         // In `durable-first` what is not in Kafka is the node's fault alone; in `relay` delivery does not rest on Kafka.
-        if acked && (in_kafka > 0 || relayed) {
-            for (_, was_there) in story::missing(case, message) {
-                match (was_there, relayed) {
-                    (true, false) => {
-                        add(Tier::Live, "in Kafka, not delivered to a member in a session", message)
+        if whole && acked && (in_kafka > 0 || relayed) {
+            for (_, missed) in story::missing(case, message) {
+                match (missed, relayed) {
+                    (Missed::Live, false) => {
+                        add(Tier::Live, "in Kafka, not delivered to a member in the room", message)
                     }
-                    (false, false) => {
+                    (Missed::Resume, false) => {
                         add(Tier::CatchUp, "in Kafka, not delivered to a member who came back", message);
                     }
-                    (true, true) => add(Tier::Live, "acked, not delivered to a member in a session", message),
-                    (false, true) => add(Tier::CatchUp, "acked, missed by a member while away", message),
+                    (Missed::Live, true) => {
+                        add(Tier::Live, "acked, not delivered to a member in the room", message)
+                    }
+                    (Missed::Resume, true) => {
+                        add(Tier::CatchUp, "acked, missed by a member while away", message);
+                    }
                 }
             }
         }
@@ -126,7 +145,10 @@ pub fn gaps(case: &Case<'_>) -> Vec<Gap> {
 #[cfg(test)]
 mod tests {
     use super::{Tier, gaps};
-    use crate::{checkers::fixture::Run, history::What};
+    use crate::{
+        checkers::fixture::Run,
+        history::{Ledger, Phase, What},
+    };
 
     #[test]
     fn each_gap_is_put_down_to_the_tier_where_the_trail_ends() {
@@ -147,6 +169,51 @@ mod tests {
             let history = run.history();
             let gaps = gaps(&run.case(&history));
             assert_eq!(gaps.first().map(|gap| gap.tier), expected, "{gaps:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_read_is_no_gap() {
+        let read = |l: Ledger| move |m: &What| matches!(m, What::LedgerRead { ledger, .. } if *ledger == l);
+        let kafka = |m: &What| matches!(m, What::InKafka { .. });
+        let row = |m: &What| matches!(m, What::InPostgres { .. });
+        for (name, run) in [
+            ("Kafka unread", Run::clean(6).without(kafka).without(read(Ledger::Kafka))),
+            ("PostgreSQL unread", Run::clean(6).without(row).without(read(Ledger::Postgres))),
+            (
+                "ended early",
+                Run::clean(6)
+                    .without(kafka)
+                    .without(row)
+                    .without(|m| matches!(m, What::LedgerRead { .. } | What::Phase(Phase::Settled)))
+                    .without(|m| matches!(m, What::Received { user: 1, message: 3, .. })),
+            ),
+        ] {
+            let history = run.history();
+            let gaps = gaps(&run.case(&history));
+            assert!(gaps.is_empty(), "{name}: {gaps:?}");
+        }
+    }
+
+    #[test]
+    fn who_was_to_bring_it_is_told_by_what_came_after() {
+        let receipt = |m: &What| matches!(m, What::Received { user: 1, message: 3, .. });
+        let away = What::Disconnected { user: 1, node: 1, why: "reset".into() };
+        let back = What::Connected { user: 1, node: 0 };
+        let resumed = What::Joined { user: 1, room: 0, partition: 0, offset: 4, resumed: true };
+        let returned = |run: Run, from: u64| {
+            run.at_ms(from, away.clone()).at_ms(from + 20, back.clone()).at_ms(from + 40, resumed.clone())
+        };
+        // Message 3 is sent at 300 ms and acked at 302; 4 is received at 403.
+        let run = || Run::clean(8).without(receipt);
+        for (name, run, expected) in [
+            ("passed over, and left later", returned(run(), 450), Tier::Live),
+            ("cut before anything later came", returned(run(), 310), Tier::CatchUp),
+            ("away", returned(run(), 290), Tier::CatchUp),
+        ] {
+            let history = run.history();
+            let gaps = gaps(&run.case(&history));
+            assert_eq!(gaps.first().map(|gap| gap.tier), Some(expected), "{name}: {gaps:?}");
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     checkers::{Case, debts::Owing},
-    history::{Fate, Ledger, index::UserDid},
+    history::{Fate, Ledger, Phase, index::UserDid},
 };
 
 /// One line of a story.
@@ -30,30 +30,68 @@ pub struct Story {
     pub lines: Vec<Line>,
 }
 
-/// Members who should have a message and do not: who, and whether they were in a session when it was acked.
-pub fn missing(case: &Case<'_>, message: u32) -> Vec<(u32, bool)> {
+/// Whose it was to bring a message to a member who missed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    /// Live delivery's: the member was in the room when it was acked, and stayed until after it should have come.
+    Live,
+    /// Resume's: the member was away then, or went before anything that was said later reached them.
+    Resume,
+}
+
+/// Members who should have a message and do not.
+pub fn missing(case: &Case<'_>, message: u32) -> Vec<(u32, Missed)> {
     let history = case.history;
-    let (Some(acked_us), Some(said), Some(arrival)) =
-        (history.life(message).acked_us(), case.said(message), case.arrival(message))
+    let (true, Some(said), Some(arrival)) =
+        (case.owed_to_members(message), case.said(message), case.arrival(message))
     else {
         return Vec::new();
     };
+    let mut have: Vec<u32> = history.receipts_of(message).map(|receipt| receipt.user).collect();
+    have.sort_unstable();
     let mut missing = Vec::new();
     case.debts.each(arrival.room, said, |user, owing| {
-        if owing == Owing::Owed && !history.receipts_of(message).any(|receipt| receipt.user == user) {
-            missing.push((user, in_session(case, user, acked_us)));
+        if owing == Owing::Owed && have.binary_search(&user).is_err() {
+            missing.push((user, whose(case, message, arrival.room, user)));
         }
     });
     missing
 }
 
-/// True when the user had a session at that time.
-fn in_session(case: &Case<'_>, user: u32, at_us: u64) -> bool {
-    let before = case.history.steps_of(user).filter(|step| step.at_us <= at_us);
-    let last = before
-        .filter(|step| matches!(step.what, UserDid::Connected { .. } | UserDid::Disconnected { .. }))
-        .last();
-    last.is_some_and(|step| matches!(step.what, UserDid::Connected { .. }))
+/// Whose it was to bring a message to a member of its room.
+fn whose(case: &Case<'_>, message: u32, room: u32, user: u32) -> Missed {
+    let history = case.history;
+    let life = history.life(message);
+    let (sent_us, acked_us) = (life.sent_us().unwrap_or(0), life.acked_us().unwrap_or(u64::MAX));
+    let mut in_room = false;
+    let mut went_us = u64::MAX;
+    for step in history.steps_of(user) {
+        let (before, ends) = (step.at_us <= acked_us, matches!(step.what, UserDid::Disconnected { .. }));
+        match step.what {
+            UserDid::Connected { .. } | UserDid::Disconnected { .. } if before => in_room = false,
+            UserDid::Joined { room: of, .. } if before && of == room => in_room = true,
+            _ if ends && !before => {
+                went_us = step.at_us;
+                break;
+            }
+            _ => {}
+        }
+    }
+    if !in_room {
+        return Missed::Resume;
+    }
+    // Something said later reached them in the same session: the message was passed over there and then.
+    let passed_over =
+        history.received_since(user, sent_us).take_while(|receipt| receipt.at_us < went_us).any(|receipt| {
+            let later = match (receipt.place(), case.place(message)) {
+                (Some(here), Some(there)) => here.0 == there.0 && here.1 > there.1,
+                _ => history.life(receipt.message).sent_us().is_some_and(|later_us| later_us > acked_us),
+            };
+            later && case.arrival(receipt.message).is_some_and(|arrival| arrival.room == room)
+        });
+    // Who stayed to the end was to get it live, even if nothing else was said.
+    let at_rest_us = history.phase(Phase::Settled).unwrap_or(u64::MAX);
+    if passed_over || went_us >= at_rest_us { Missed::Live } else { Missed::Resume }
 }
 
 /// A message's fate in one line.
@@ -182,9 +220,12 @@ fn found(case: &Case<'_>, message: u32) -> Vec<String> {
     if history.in_postgres(message).len() == 0 {
         lines.push(unread(Ledger::Postgres).unwrap_or_else(|| "no row in PostgreSQL".to_owned()));
     }
-    for (user, was_there) in missing(case, message) {
-        let session = if was_there { "in a session when it was acked" } else { "away when it was acked" };
-        lines.push(format!("{} never received it ({session})", case.plan.user_name(user)));
+    for (user, missed) in missing(case, message) {
+        let whose = match missed {
+            Missed::Live => "in the room when it was acked",
+            Missed::Resume => "away, or on the way back, when it was acked",
+        };
+        lines.push(format!("{} never received it ({whose})", case.plan.user_name(user)));
     }
     lines
 }

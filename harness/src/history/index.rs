@@ -326,6 +326,13 @@ impl History {
         self.receipts_of_user.get(user).iter().map(|index| &self.receipts[*index as usize])
     }
 
+    /// A user's receipts from a time on, in the order they came, without walking the earlier ones.
+    pub fn received_since(&self, user: u32, from_us: u64) -> impl Iterator<Item = &Receipt> {
+        let all = self.receipts_of_user.get(user);
+        let first = all.partition_point(|index| self.receipts[*index as usize].at_us < from_us);
+        all[first..].iter().map(|index| &self.receipts[*index as usize])
+    }
+
     /// Every receipt, in file order.
     pub fn receipts(&self) -> &[Receipt] {
         &self.receipts

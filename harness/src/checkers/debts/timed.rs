@@ -72,6 +72,7 @@ pub(super) fn of_user(
 ) -> Vec<(u32, TimedDebt)> {
     let mut members: BTreeMap<u32, Member> = BTreeMap::new();
     let mut debts = Vec::new();
+    let mut in_session = false;
     let proved_us = |room: u32, ended_us: u64| {
         let received = history.received_by(user).filter(|receipt| receipt.at_us <= ended_us);
         let of_room = received.filter(|receipt| {
@@ -81,14 +82,16 @@ pub(super) fn of_user(
     };
     for UserStep { at_us, what, .. } in history.steps_of(user) {
         match *what {
+            UserDid::Connected { .. } => in_session = true,
             UserDid::Disconnected { .. } if *at_us < at_rest_us => {
+                in_session = false;
                 members.values_mut().for_each(|member| _ = member.away_since_us.get_or_insert(*at_us));
             }
             UserDid::Joined { room, partition, offset, .. } if (partition, offset) == NOWHERE => {
                 let member = members.entry(room).or_insert(Member { joined_us: *at_us, away_since_us: None });
                 member.away_since_us = None;
             }
-            UserDid::Left { room } => {
+            UserDid::Left { room } if *at_us < at_rest_us => {
                 if let Some(Member { joined_us, .. }) = members.remove(&room) {
                     let end = TimedEnd::Left(proved_us(room, *at_us));
                     debts.push((room, TimedDebt { user, joined_us, end }));
@@ -99,8 +102,8 @@ pub(super) fn of_user(
     }
     debts.extend(members.into_iter().map(|(room, Member { joined_us, away_since_us })| {
         let end = match away_since_us {
-            None => TimedEnd::Stands,
-            Some(since_us) => TimedEnd::Gone(proved_us(room, since_us)),
+            Some(since_us) if !in_session => TimedEnd::Gone(proved_us(room, since_us)),
+            _ => TimedEnd::Stands,
         };
         (room, TimedDebt { user, joined_us, end })
     }));

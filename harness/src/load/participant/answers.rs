@@ -87,10 +87,13 @@ impl Participant {
     fn on_entered(&mut self, at: Instant, slot: usize, resumed: bool, json: &str) -> Result<(), String> {
         let reply: Result<Reply<Joined>, String> = answer(json);
         let user = self.user;
-        let gives_positions = self.world.plan.cluster.topology.gives_positions();
+        let fits = match &reply {
+            Ok(Reply::Ok(Joined { position, .. })) => self.fits_topology(*position),
+            _ => true,
+        };
         let Some(room) = self.rooms.slot(slot) else { return Ok(()) };
         match reply {
-            Ok(Reply::Ok(Joined { position, .. })) if position.is_some() == gives_positions => {
+            Ok(Reply::Ok(Joined { position, .. })) if fits => {
                 room.entered(position);
                 let room = room.index;
                 let what = match position {

@@ -33,13 +33,18 @@ struct Record<'frame> {
     body: Cow<'frame, str>,
 }
 
-/// What is wrong with an answer that has a position where none can be known, or none where it is promised.
+/// What is wrong with an answer that has a position where none can be known, none where it is promised, or an impossible
+/// one.
 pub(super) const OTHER_TOPOLOGY: &str = "with or without a position, as no node of this topology says it";
 
 impl Participant {
     /// Whether a position is there, or is not, as the topology promises.
     pub(super) fn fits_topology(&self, position: Option<Position>) -> bool {
-        position.is_some() == self.world.plan.cluster.topology.gives_positions()
+        match position {
+            // A log has no places below zero: to the checkers they would be no place at all.
+            Some(Position { partition, offset }) if partition < 0 || offset < 0 => false,
+            _ => position.is_some() == self.world.plan.cluster.topology.gives_positions(),
+        }
     }
 
     /// A `message` event, as its JSON argument.
