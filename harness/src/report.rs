@@ -27,8 +27,7 @@ use crate::{
         lives::{ProcessLife, WriterPause},
         story::{self, Story},
     },
-    history::History,
-    plan::{Arrivals, Plan, ProcessName, Topology},
+    plan::{Plan, ProcessName, Topology},
 };
 
 /// Version of `result.json`. A reader refuses what it does not know.
@@ -96,14 +95,8 @@ pub struct PauseReport {
 
 impl Report {
     /// Puts a report together. Pure.
-    pub fn of(
-        plan: &Plan,
-        arrivals: &Arrivals,
-        history: &History,
-        judgement: &Judgement,
-        facts: RunFacts,
-    ) -> Self {
-        let case = Case::new(plan, arrivals, history);
+    pub fn of(case: &Case<'_>, judgement: &Judgement, facts: RunFacts) -> Self {
+        let (plan, history) = (case.plan, case.history);
         let mut named: Vec<u32> = Vec::new();
         let from_findings =
             judgement.findings.iter().flat_map(|finding| &finding.details).filter_map(|d| d.message);
@@ -123,14 +116,14 @@ impl Report {
             load_us: case.load_us(),
             load_ms: plan.load.duration_ms,
             judgement: judgement.clone(),
-            rates: Rates::of(&case),
-            latency: figures::latency_rows(&case),
-            series: series::seconds(&case),
-            faults: figures::faults(&case),
-            pauses: pauses(&case),
-            ledgers: Ledgers::of(&case, judgement),
-            generator: GeneratorReport::of(&case),
-            stories: named.into_iter().map(|message| story::story(&case, message)).collect(),
+            rates: Rates::of(case),
+            latency: figures::latency_rows(case),
+            series: series::seconds(case),
+            faults: figures::faults(case),
+            pauses: pauses(case),
+            ledgers: Ledgers::of(case, judgement),
+            generator: GeneratorReport::of(case),
+            stories: named.into_iter().map(|message| story::story(case, message)).collect(),
             notes: history
                 .notes()
                 .iter()

@@ -166,6 +166,7 @@ fn a_million_messages_are_judged_within_the_bounds() {
 
 fn big(messages: u32) -> impl Iterator<Item = crate::history::Event> {
     use crate::checkers::fixture::at;
+    let leaves = (0..10).map(|user| at(u64::MAX / 2, What::Left { user, room: 0 }));
     let joins =
         (0..10).map(|user| at(1, What::Joined { user, room: 0, partition: 0, offset: 0, resumed: false }));
     let phases = [at(1_000_000, What::Phase(Phase::Load)), at(u64::MAX / 2, What::Phase(Phase::Settled))];
@@ -183,5 +184,5 @@ fn big(messages: u32) -> impl Iterator<Item = crate::history::Event> {
         .map(|what| at(u64::MAX / 2, what));
     let read = [Ledger::Kafka, Ledger::Postgres, Ledger::DeadLetters]
         .map(|ledger| at(u64::MAX / 2, What::LedgerRead { ledger, entries: 0 }));
-    joins.chain(phases).chain(lives).chain(found).chain(read)
+    joins.chain(phases).chain(lives).chain(leaves).chain(found).chain(read)
 }

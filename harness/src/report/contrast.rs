@@ -275,15 +275,15 @@ fn or_none(list: &[String]) -> String {
 mod tests {
     use super::*;
     use crate::{
-        checkers::{check, fixture::Run},
+        checkers::{ALL, check_with, fixture::Run},
         history::What,
         report::RunFacts,
     };
 
     fn report(run: &Run) -> Report {
         let history = run.history();
-        let judgement = check(&run.plan, &run.arrivals, &history);
-        Report::of(&run.plan, &run.arrivals, &history, &judgement, RunFacts::here("run", 0, "host"))
+        let case = run.case(&history);
+        Report::of(&case, &check_with(&ALL, &case), RunFacts::here("run", 0, "host"))
     }
 
     /// Message 3 was acked and seen, and is in no ledger; user 1 missed message 5.

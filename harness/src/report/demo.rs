@@ -2,7 +2,7 @@
 //! report` leaves the files there to be looked at.
 
 use crate::{
-    checkers::{Verdict, check, fixture::Run},
+    checkers::{ALL, Verdict, check_with, fixture::Run},
     history::{What, Why},
     report::{Machine, Report, RunFacts, html, junit, markdown, store, terminal},
 };
@@ -63,8 +63,8 @@ fn broken() -> Run {
 
 fn report(run: &Run) -> Report {
     let history = run.history();
-    let judgement = check(&run.plan, &run.arrivals, &history);
-    Report::of(&run.plan, &run.arrivals, &history, &judgement, facts())
+    let case = run.case(&history);
+    Report::of(&case, &check_with(&ALL, &case), facts())
 }
 
 #[test]

@@ -81,8 +81,9 @@ pub fn judge(folder: &RunFolder) -> Result<Judged, JudgeError> {
     let plan = folder.plan()?;
     let arrivals = Arrivals::of(&plan);
     let history = History::read(&plan, &folder.history())?;
-    let judgement = checkers::check(&plan, &arrivals, &history);
-    let report = Report::of(&plan, &arrivals, &history, &judgement, folder.facts());
+    let case = Case::new(&plan, &arrivals, &history);
+    let judgement = checkers::check_with(&checkers::ALL, &case);
+    let report = Report::of(&case, &judgement, folder.facts());
     store::write(&report, folder.path())?;
     Ok(Judged { report, page: folder.path().join(store::PAGE).display().to_string() })
 }
