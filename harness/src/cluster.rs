@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 use tokio::sync::Mutex;
 
 use crate::{
-    environment::{Environment, EnvironmentError, child::last_lines, error::LOG_LINES},
+    environment::{Environment, EnvironmentError, child::last_lines, error::LOG_LINES, ports::Ports},
     history::{Recorder, What},
     plan::{Plan, ProcessName},
     wait::{self, WaitError},
@@ -25,7 +25,8 @@ use process::{Launch, Process};
 
 /// A process is listening within this time of its start; it binds before it does anything else.
 const LISTENING_LIMIT: Duration = Duration::from_secs(20);
-/// A process is ready within this time: it has found Kafka, Redis and PostgreSQL, and a writer has its partitions.
+/// A process is ready within this time: it has found Kafka, Redis and PostgreSQL. So is the writers' group: it has shared
+/// out the partitions.
 const READY_LIMIT: Duration = Duration::from_secs(40);
 /// A graceful shutdown takes at most this; then it is killed, and that is noted. Longer than the processes' own drain.
 const GRACE: Duration = Duration::from_secs(12);
@@ -62,6 +63,15 @@ pub enum ClusterError {
         process: String,
         /// Its log.
         log: String,
+        /// The wait.
+        #[source]
+        source: WaitError,
+    },
+    /// The writers did not share out the partitions.
+    #[error("the writers' group {group} does not come to rest")]
+    NoGroup {
+        /// Which.
+        group: String,
         /// The wait.
         #[source]
         source: WaitError,
@@ -163,8 +173,9 @@ impl Cluster {
         recorder: &Recorder,
     ) -> Result<Self, ClusterError> {
         let mut launches = BTreeMap::new();
+        let mut ports = Ports::default();
         for name in spec.plan.processes() {
-            launches.insert(name, Launch::new(name, spec, environment)?);
+            launches.insert(name, Launch::new(name, spec, environment, &mut ports)?);
         }
         let cluster = Self {
             launches,
@@ -179,13 +190,26 @@ impl Cluster {
         let started = futures_util::future::try_join_all(
             spec.plan.processes().into_iter().map(|name| cluster.start(name)),
         );
-        match started.await {
-            Ok(_) => Ok(cluster),
+        let up = async {
+            started.await?;
+            cluster.shared_out().await
+        };
+        match up.await {
+            Ok(()) => Ok(cluster),
             Err(error) => {
                 cluster.end_all().await;
                 Err(error)
             }
         }
+    }
+
+    /// Waits until the writers have shared out all partitions. One that joins later makes them do it again, over two of its
+    /// heartbeats; a fault that begins meanwhile would be charged with that rebalance.
+    async fn shared_out(&self) -> Result<(), ClusterError> {
+        let (endpoints, writers) = (self.environment.verifier(), self.plan.cluster.writers.into());
+        let look = async || look::shared_out(&endpoints, &self.names, writers).await;
+        let shared = wait::until("the writers' group", READY_LIMIT, look).await;
+        shared.map_err(|source| ClusterError::NoGroup { group: self.names.group.clone(), source })
     }
 
     /// The plan it was started by.

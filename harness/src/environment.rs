@@ -11,6 +11,7 @@ pub mod docker;
 pub mod doctor;
 pub mod error;
 pub mod faketime;
+pub mod groups;
 pub mod identity;
 pub mod leftovers;
 pub mod toxiproxy;
@@ -19,7 +20,7 @@ mod external;
 mod host;
 mod kafka;
 mod manifest;
-mod ports;
+pub(crate) mod ports;
 mod probe;
 
 use std::{path::Path, time::Duration};

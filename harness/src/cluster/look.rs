@@ -7,7 +7,11 @@ use std::{
 
 use tokio::net::TcpStream;
 
-use crate::plan::ProcessName;
+use super::Names;
+use crate::{
+    environment::{Endpoints, groups},
+    plan::ProcessName,
+};
 
 /// A health check answers within this, or the process is not well.
 const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
@@ -90,6 +94,17 @@ pub(super) fn life(pid: u32) -> Option<Life> {
     let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
     let began = Duration::from_millis(started_ticks * 1_000 / per_s);
     Some(Life { pid, started_ticks, age: Duration::from_secs_f64(uptime).saturating_sub(began) })
+}
+
+/// The writers are all in their group, and every partition is given to one of them.
+pub(super) async fn shared_out(at: &Endpoints, names: &Names, writers: usize) -> Result<(), String> {
+    let (group, all) = groups::describe(at, &names.group, &names.topic).await?;
+    let (members, given) = (group.members.len(), group.assigned());
+    if group.state == "Stable" && members == writers && given == all {
+        return Ok(());
+    }
+    let (given, all) = (given.len(), all.len());
+    Err(format!("{}, {members} of {writers} members, {given} of {all} partitions given", group.state))
 }
 
 /// The text of `/metrics`.

@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::ExitStatus,
@@ -20,6 +20,7 @@ use crate::{
     environment::{
         Environment,
         child::{Child, ChildSpec, Stdout},
+        ports::Ports,
     },
     history::{Recorder, What},
     plan::ProcessName,
@@ -41,9 +42,12 @@ impl Launch {
         name: ProcessName,
         spec: &ClusterSpec<'_>,
         environment: &Environment,
+        ports: &mut Ports,
     ) -> Result<Self, ClusterError> {
-        let listen =
-            set_aside_port().map_err(|source| ClusterError::Port { process: name.to_string(), source })?;
+        // A process restarts at the same address, as a node behind a name would, so the port is chosen once. Should another
+        // program take it in between, the process says so and dies, and the run with it.
+        let port = ports.free().map_err(|source| ClusterError::Port { process: name.to_string(), source })?;
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let endpoints = environment.endpoints(name);
         let plan = &spec.plan.cluster;
         let mut args = vec![
@@ -96,12 +100,6 @@ impl Launch {
     pub(super) fn last_pid(&self) -> u32 {
         self.last_pid.load(Ordering::Relaxed)
     }
-}
-
-/// A free port on the loopback address. A process restarts at the same address, as a node behind a name would, so the
-/// port is chosen once; should another program take it in between, the process says so and dies, and the run with it.
-fn set_aside_port() -> Result<SocketAddr, std::io::Error> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
 /// A process that runs, or has just ended by itself. Killed when dropped.

@@ -42,8 +42,8 @@ use crate::{
     wait,
 };
 
-/// Longest wait for an engine's first answer: it is on this machine, or a socket away.
-const ENGINE_LIMIT: Duration = Duration::from_secs(3);
+/// Longest wait for an engine's first answer: it is on this machine, or a socket away; a busy one may stall for seconds.
+const ENGINE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Longest start of a service in a container, once the container runs.
 const START_LIMIT: Duration = Duration::from_secs(60);

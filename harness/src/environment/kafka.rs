@@ -96,8 +96,9 @@ pub(crate) fn properties(
         ("transaction.state.log.num.partitions", one()),
         ("share.coordinator.state.topic.replication.factor", one()),
         ("share.coordinator.state.topic.min.isr", one()),
-        // A group of tests has its members from the start: waiting 3 s for more only delays every start.
-        ("group.initial.rebalance.delay.ms", "0".to_owned()),
+        // Writers start side by side: with a moment's patience they share the partitions once, and not one after the other,
+        // with two rounds of heartbeats for each. Kafka's own 3 s would only delay every start.
+        ("group.initial.rebalance.delay.ms", "1000".to_owned()),
         // A misspelt topic is an error, not a topic.
         ("auto.create.topics.enable", "false".to_owned()),
         // Threads per listener, and there are many listeners.

@@ -25,9 +25,9 @@ use crate::{
     wait,
 };
 
-/// Longest wait for one answer of Toxiproxy, which is on this machine. Taking a toxic away may hang for good (Shopify/
-/// toxiproxy#558).
-const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+/// Longest wait for one answer of Toxiproxy, which is on this machine; a busy one may stall for some seconds. Taking a
+/// toxic away may hang for good (Shopify/toxiproxy#558).
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a link may take to listen again: its port may be in somebody's hands for a moment.
 const ENABLE_LIMIT: Duration = Duration::from_secs(5);

@@ -28,8 +28,8 @@ use crate::{
     wait,
 };
 
-/// How long before the fault the connections are looked at. A node that does not answer costs the look its whole limit.
-pub const LEAD: Duration = Duration::from_millis(500);
+/// How long before the fault the connections are looked at: time for three looks, should a node not answer the first.
+pub const LEAD: Duration = Duration::from_millis(1_500);
 
 /// Of those who should be struck, this many in a hundred must be seen struck: others may have no connection just then.
 const SEEN_OF_HUNDRED: u64 = 70;
@@ -51,9 +51,19 @@ const CALM_LONGEST: Duration = Duration::from_secs(3);
 pub struct Before(View);
 
 impl Before {
-    /// Looks.
+    /// Looks, until every node has said what it counts or there is no time left: without its counters, a node shows
+    /// nothing of what is sent to it.
     pub async fn of(field: &Field) -> Self {
-        Self(View::of(field, true).await)
+        let mut view = View::default();
+        let looked = wait::until("counters of every node", LEAD, async || {
+            view = View::of(field, true).await;
+            let silent = view.nodes.iter().find(|(_, node)| node.counters.is_none());
+            silent.map_or(Ok(()), |(name, _)| Err(format!("{name} does not say")))
+        });
+        if let Err(error) = looked.await {
+            tracing::debug!(%error, "a look at clients goes without");
+        }
+        Self(view)
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    faults::{self, Field},
+    faults::{self, Field, evidence},
     history::{FaultStep, Recorder, What},
     plan::{Plan, PlannedFault},
     progress::Progress,
@@ -17,6 +17,9 @@ use crate::{
 
 /// How long after its injection a fault may take to be seen. Longer than one probe, so a probe that raced is repeated.
 const PROOF_LIMIT: Duration = Duration::from_secs(8);
+
+/// One probe that meets a silent service or link, and a little more.
+const ONE_LOOK: Duration = evidence::PROBE_LIMIT.saturating_add(Duration::from_millis(500));
 
 /// The faults in force right now, for the live display.
 #[derive(Debug, Clone, Default)]
@@ -96,12 +99,10 @@ impl One {
         self.step(FaultStep::Injected);
         self.in_force.set(self.number, Some(name.clone()));
         self.cancel.run_until_cancelled(active.grown()).await;
-        let proof = wait::until(
-            "evidence of the fault",
-            PROOF_LIMIT.min(ends.saturating_duration_since(Instant::now())),
-            async || active.prove(&self.field).await,
-        )
-        .await;
+        // An injection that took longer than the fault was to last leaves one good look all the same.
+        let left = ends.saturating_duration_since(Instant::now()).max(ONE_LOOK);
+        let look = async || active.prove(&self.field).await;
+        let proof = wait::until("evidence of the fault", PROOF_LIMIT.min(left), look).await;
         match proof {
             Ok(evidence) => {
                 self.say(&format!("{name}: {evidence}"));

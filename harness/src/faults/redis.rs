@@ -1,16 +1,21 @@
 //! What is done to Redis from inside, on a connection of its own past every proxy.
 
+use std::time::Duration;
+
 use fred::prelude::*;
 
 use super::FaultError;
+
+/// Redis answers within this, or it is away: a busy machine may stall for some seconds.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) async fn connect(url: &str) -> Result<Client, FaultError> {
     let mut config = Config::from_url(url)?;
     config.fail_fast = true;
     let client = Builder::from_config(config)
         .with_connection_config(|connection| {
-            connection.connection_timeout = std::time::Duration::from_secs(2);
-            connection.internal_command_timeout = std::time::Duration::from_secs(2);
+            connection.connection_timeout = ANSWER_LIMIT;
+            connection.internal_command_timeout = ANSWER_LIMIT;
             connection.max_command_attempts = 1;
         })
         .build()?;

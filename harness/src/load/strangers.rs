@@ -35,8 +35,10 @@ use crate::{
 const EVERY: Duration = Duration::from_millis(100);
 /// Longest wait for a session, and for the answer to `join`.
 const SESSION_LIMIT: Duration = Duration::from_secs(2);
-/// A node that has said nothing by then has ignored the frame.
+/// A node that has said nothing by then has ignored the frame. Only for frames that it may ignore.
 const ANSWER_LIMIT: Duration = Duration::from_millis(750);
+/// A verb must be answered: on a busy machine that may take some seconds.
+const VERB_ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// What strangers send.
 #[derive(Debug, Clone)]
@@ -166,8 +168,11 @@ impl Stranger {
             return Treated::Cut;
         }
         // Every frame that could be answered at all is the first or the second of its session.
-        let ack = i64::from(matches!(bad, Bad::Body(_)));
-        match answer::<IgnoredAny>(&mut session, ack, ANSWER_LIMIT).await {
+        let (ack, limit) = match bad {
+            Bad::Body(_) => (1, VERB_ANSWER_LIMIT),
+            _ => (0, ANSWER_LIMIT),
+        };
+        match answer::<IgnoredAny>(&mut session, ack, limit).await {
             Heard::Ok => Treated::Taken,
             Heard::Refused(code) => Treated::Refused(code),
             Heard::Nothing => Treated::Ignored,

@@ -31,6 +31,7 @@ fn ended(command: &mut Command) -> (i32, String) {
 
 #[test]
 fn bad_input_is_refused_with_64_and_a_next_step() {
+    let _alone = ground::alone_blocking();
     let folder = tempfile::tempdir().unwrap();
     let (code, said) = ended(squall(folder.path()).args(["run", "postgres-outge"]));
     assert_eq!(code, 64, "{said}");
@@ -66,6 +67,7 @@ fn bad_input_is_refused_with_64_and_a_next_step() {
 
 #[test]
 fn a_full_disk_is_named_before_anything_starts() {
+    let _alone = ground::alone_blocking();
     // A file system of one megabyte, in a mount namespace that ends with the command.
     let folder = tempfile::tempdir().unwrap();
     let script = format!(
@@ -79,14 +81,41 @@ fn a_full_disk_is_named_before_anything_starts() {
     assert!(said.contains("MiB") && said.contains("--out"), "{said}");
 }
 
+/// A `squall run`. A test that fails takes it along, services and all.
+struct Talking(Child);
+
+impl Drop for Talking {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(self.0.id().try_into().unwrap());
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let _ = kill(pid, Signal::SIGTERM);
+            let _ = self.0.wait();
+        }
+    }
+}
+
+impl std::ops::Deref for Talking {
+    type Target = Child;
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Talking {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
 /// A `squall run` that has got as far as talking.
-fn talking(state: &Path, out: &Path) -> Child {
+fn talking(state: &Path, out: &Path) -> Talking {
     let mut child = squall(state)
         .args(["run", "smoke", "--provider", "host", "--seed", "5", "--out"])
         .arg(out)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
+        .map(Talking)
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let seen = lines.by_ref().map_while(Result::ok).any(|line| line.contains(" up in "));

@@ -105,7 +105,11 @@ async fn keeps_its_contract(choice: ProviderChoice, name: &str) {
     for service in Service::ALL {
         environment.probe(service, SOON).await.unwrap();
         for process in PROCESSES {
-            environment.probe_link(LinkName { process, service }, SOON).await.unwrap();
+            // After a thaw Kafka may answer once from what it knew before, and then take its broker back.
+            let link = LinkName { process, service };
+            wait::until(&format!("{link} answers"), SOON, async || environment.probe_link(link, SOON).await)
+                .await
+                .unwrap();
         }
     }
     Box::pin(clients_work_through_proxies(&environment)).await;
@@ -117,7 +121,7 @@ async fn keeps_its_contract(choice: ProviderChoice, name: &str) {
     let began = Instant::now();
     environment.down().await.unwrap();
     eprintln!("{choice}: down in {} ms", began.elapsed().as_millis());
-    owned.assert_gone();
+    owned.assert_gone().await;
     for log in ["postgres.log", "redis.log", "kafka.log", "toxiproxy.log"] {
         assert!(logs.path().join(log).metadata().unwrap().len() > 0, "{log} is empty");
     }
@@ -172,6 +176,16 @@ async fn producer_metadata(producer: &FutureProducer) -> String {
     tokio::task::spawn_blocking(ask).await.unwrap()
 }
 
+/// A link without a toxic answers at once, if not each time: the machine may stall. One with a toxic never does.
+async fn quick(environment: &Environment, link: LinkName) {
+    wait::until(&format!("{link} quick"), SOON, async || {
+        let took = environment.probe_link(link, SOON).await?;
+        if took < Duration::from_millis(200) { Ok(()) } else { Err(format!("{took:?}")) }
+    })
+    .await
+    .unwrap();
+}
+
 async fn toxics_bite(environment: &Environment) {
     let proxies = environment.proxies();
     for service in Service::ALL {
@@ -182,14 +196,14 @@ async fn toxics_bite(environment: &Environment) {
         let [applied] = proxies.add(slow, &latency, Downstream).await.unwrap().try_into().unwrap();
         let round_trip = environment.probe_link(slow, SOON).await.unwrap();
         assert!(round_trip >= Duration::from_millis(200), "{slow}: {round_trip:?}");
-        assert!(environment.probe_link(other, SOON).await.unwrap() < Duration::from_millis(200), "{other}");
+        quick(environment, other).await;
         // A second of the same kind, as overlapping faults make: both are in force.
         let [second] = proxies.add(slow, &latency, Downstream).await.unwrap().try_into().unwrap();
         let round_trip = environment.probe_link(slow, SOON).await.unwrap();
         assert!(round_trip >= Duration::from_millis(400), "{slow}: {round_trip:?}");
         proxies.remove(&second).await.unwrap();
         proxies.remove(&applied).await.unwrap();
-        assert!(environment.probe_link(slow, SOON).await.unwrap() < Duration::from_millis(200), "{slow}");
+        quick(environment, slow).await;
 
         let hole = proxies.add(slow, &Toxic::BlackHole, Both).await.unwrap();
         assert_eq!(hole.len(), 2);
@@ -316,14 +330,26 @@ fn folders_of_run(run_id: &str) -> Vec<PathBuf> {
 }
 
 impl Owned {
-    fn assert_gone(&self) {
-        for process in &self.processes {
-            assert!(!process.is_alive(), "{process:?} lives on");
+    /// What was killed a moment ago may still be on its way out.
+    async fn assert_gone(&self) {
+        wait::until("everything gone", SOON, async || self.left()).await.unwrap();
+    }
+
+    fn left(&self) -> Result<(), String> {
+        if let Some(process) = self.processes.iter().find(|process| process.is_alive()) {
+            return Err(format!("{process:?} lives on"));
         }
-        assert_eq!(folders_of_run(&self.run_id), Vec::<PathBuf>::new());
-        assert!(!self.registration.exists(), "{} is left", self.registration.display());
-        if self.provider == Provider::Docker {
-            assert_eq!(docker_ls(&self.run_id), "");
+        if let Some(folder) = folders_of_run(&self.run_id).first() {
+            return Err(format!("{} is left", folder.display()));
+        }
+        if self.registration.exists() {
+            return Err(format!("{} is left", self.registration.display()));
+        }
+        match self.provider {
+            Provider::Docker => {
+                Some(docker_ls(&self.run_id)).filter(|left| !left.is_empty()).map_or(Ok(()), Err)
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -386,7 +412,7 @@ async fn the_external_provider_keeps_its_contract() {
         registration: registration(&run_id),
     };
     tenant.down().await.unwrap();
-    owned.assert_gone();
+    owned.assert_gone().await;
     landlord.probe(Service::Postgres, SOON).await.unwrap();
     landlord.down().await.unwrap();
 }
@@ -429,7 +455,7 @@ async fn toxiproxy_s_silence_is_an_error() {
     .unwrap();
     let owned = owned_without_toxiproxy(&environment, &run_id);
     environment.down().await.unwrap();
-    owned.assert_gone();
+    owned.assert_gone().await;
 }
 
 fn owned_without_toxiproxy(environment: &Environment, run_id: &str) -> Owned {
@@ -480,7 +506,7 @@ async fn a_start_that_is_cancelled_leaves_nothing() {
         })
         .await
         .unwrap();
-        owned.assert_gone();
+        owned.assert_gone().await;
     }
 }
 
@@ -506,7 +532,9 @@ async fn a_killed_harness_is_swept_up_after() {
         }
         let logs = tempfile::tempdir().unwrap();
         let run_id = run_id(name);
-        let mut harness = Command::new(std::env::current_exe().unwrap())
+        // Killed with this test, should it fail.
+        let mut harness = tokio::process::Command::new(std::env::current_exe().unwrap())
+            .kill_on_drop(true)
             .args(["environment::be_a_harness", "--exact", "--ignored", "--nocapture"])
             .env("SQUALL_TEST_RUN", &run_id)
             .env("SQUALL_TEST_LOGS", logs.path())
@@ -525,12 +553,12 @@ async fn a_killed_harness_is_swept_up_after() {
         assert!(registration(&run_id).exists());
         assert!(processes.iter().all(|process| process.is_alive()));
 
-        harness.kill().unwrap();
-        harness.wait().unwrap();
+        harness.kill().await.unwrap();
         sweep(&Progress::silent()).await;
         let provider = choice.resolve().await.unwrap();
         Owned { provider, run_id: run_id.clone(), processes, registration: registration(&run_id) }
-            .assert_gone();
+            .assert_gone()
+            .await;
     }
 }
 

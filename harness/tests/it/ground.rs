@@ -107,8 +107,10 @@ impl Standing {
     /// Brings up the cluster of a plan. History and logs go below `out`.
     pub(crate) async fn up(name: &str, plan: &Plan, out: &Path) -> Self {
         let (recorder, history) = HistoryWriter::create(&out.join("history"), Clock::start()).unwrap();
+        // Two test processes may run side by side.
+        let run_id = format!("{name}-{}", std::process::id());
         let wanted =
-            Wanted { plan, run_id: name, provider: provider(), external: None, logs: out.join("logs") };
+            Wanted { plan, run_id: &run_id, provider: provider(), external: None, logs: out.join("logs") };
         let (progress, cancel) = (Progress::silent(), CancellationToken::new());
         let standing = run::standing::Standing::up(&wanted, &recorder, &progress, &cancel).await.unwrap();
         Self { field: standing.field.clone(), recorder, standing, history }

@@ -35,8 +35,8 @@ fn stock_client() -> std::path::PathBuf {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stock_client_talks_across_nodes_over_websocket_and_polling_and_resumes() {
-    let client = stock_client();
     let _alone = ground::alone().await;
+    let client = stock_client();
     let out = tempfile::tempdir().unwrap();
     let mut plan = ground::plan("smoke", &ground::choices(11), |text| text);
     (plan.cluster.nodes, plan.cluster.writers) = (2, 1);
@@ -61,8 +61,8 @@ async fn a_stock_client_talks_across_nodes_over_websocket_and_polling_and_resume
 /// Who was away for longer than the log keeps what was said is told so, and not given a room with a hole in it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resuming_from_before_the_log_is_refused() {
-    let client = stock_client();
     let _alone = ground::alone().await;
+    let client = stock_client();
     let out = tempfile::tempdir().unwrap();
     let mut plan = ground::plan("smoke", &ground::choices(12), |text| text);
     (plan.cluster.nodes, plan.cluster.writers) = (1, 1);
