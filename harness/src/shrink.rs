@@ -3,7 +3,13 @@
 //! Greedy delta debugging (Zeller and Hildebrandt's ddmin over the faults, bisection over the numbers): of a failing plan,
 //! try the boldest cuts first; as soon as one still fails, start again from it. Every candidate weighs less than the plan
 //! it came from, so the search ends.
+//!
+//! [`search`] decides which of them to run, and what the runs told.
 
+mod demand;
+pub mod search;
+
+use self::demand::Demand;
 use crate::plan::{FaultKind, Plan, PlannedFault};
 
 /// A load shorter than this has hardly begun.
@@ -17,11 +23,18 @@ const USERS_MIN: u32 = 4;
 
 /// Plans that are smaller than this one, the boldest cut first.
 pub fn candidates(plan: &Plan) -> Vec<Plan> {
-    let mut found = Vec::new();
+    let mut found: Vec<Plan> = Vec::new();
+    let demand = Demand::of(plan);
     let mut offer = |change: &dyn Fn(&mut Plan)| {
         let mut smaller = plan.clone();
         change(&mut smaller);
-        if weight(&smaller) < weight(plan) && !found.contains(&smaller) {
+        if weight(&smaller) >= weight(plan) {
+            return;
+        }
+        if let Some(demand) = demand {
+            demand.adapt(&mut smaller);
+        }
+        if !found.contains(&smaller) {
             found.push(smaller);
         }
     };

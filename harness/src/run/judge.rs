@@ -56,9 +56,17 @@ impl Judged {
 
     /// Names of the checkers that found a counter-example.
     pub fn violated_claims(&self) -> Vec<String> {
+        self.claims_with(Verdict::Violated)
+    }
+
+    /// Names of the checkers that could not tell.
+    pub fn unknown_claims(&self) -> Vec<String> {
+        self.claims_with(Verdict::Unknown)
+    }
+
+    fn claims_with(&self, verdict: Verdict) -> Vec<String> {
         let findings = self.judgement().findings.iter();
-        let violated = findings.filter(|finding| finding.verdict == Verdict::Violated);
-        violated.map(|finding| finding.checker.clone()).collect()
+        findings.filter(|finding| finding.verdict == verdict).map(|finding| finding.checker.clone()).collect()
     }
 
     /// One line for a table of runs.
