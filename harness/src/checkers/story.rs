@@ -129,7 +129,7 @@ fn fate(case: &Case<'_>, message: u32, fate: Fate) -> String {
     let at = life.fate_us().map(|at_us| format!(" at {}", case.at(at_us))).unwrap_or_default();
     match fate {
         Fate::Unseen => "never came up".to_owned(),
-        Fate::NotSent => "not sent (no session)".to_owned(),
+        Fate::NotSent => format!("not sent{at} ({})", why_not_sent(case, message)),
         Fate::Unanswered => "sent, no answer".to_owned(),
         Fate::Acked => match life.acked_at() {
             Some((partition, offset)) => format!("acked{at} as {partition}/{offset}"),
@@ -137,6 +137,30 @@ fn fate(case: &Case<'_>, message: u32, fate: Fate) -> String {
         },
         Fate::Refused(code) => format!("refused{at} ({code:?})"),
         Fate::Indeterminate(why) => format!("fate open{at} ({why:?})"),
+    }
+}
+
+/// Why a message never left: by where its user was, as far as the history shows it.
+fn why_not_sent(case: &Case<'_>, message: u32) -> &'static str {
+    let (Some(arrival), Some(at_us)) = (case.arrival(message), case.history.life(message).fate_us()) else {
+        return "it is not in the schedule";
+    };
+    let (mut in_session, mut in_room) = (false, false);
+    for step in case.history.steps_of(arrival.user).filter(|step| step.at_us <= at_us) {
+        match step.what {
+            UserDid::Connected { .. } => (in_session, in_room) = (true, false),
+            UserDid::Disconnected { .. } => (in_session, in_room) = (false, false),
+            UserDid::Joined { room, .. } if room == arrival.room => in_room = true,
+            UserDid::Left { room } if room == arrival.room => in_room = false,
+            _ => {}
+        }
+    }
+    match (in_session, in_room) {
+        (false, _) => "its user had no session",
+        (true, false) => "its user had a session and was not in the room",
+        (true, true) => {
+            "its user was in the room: the socket took no more, or the generator did not get to it"
+        }
     }
 }
 
@@ -228,4 +252,62 @@ fn found(case: &Case<'_>, message: u32) -> Vec<String> {
         lines.push(format!("{} never received it ({whose})", case.plan.user_name(user)));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{line, story};
+    use crate::{checkers::fixture::Run, history::What};
+
+    /// Message 5 is due at 0.5 s, from user 1.
+    fn unsent() -> Run {
+        let of = |what: &What| {
+            matches!(
+                what,
+                What::Acked { message: 5, .. }
+                    | What::Received { message: 5, .. }
+                    | What::InKafka { message: 5, .. }
+            ) || matches!(what, What::InPostgres { message: 5, .. })
+        };
+        Run::clean(10).without(of).mapped(|what| match what {
+            What::Sent { message: 5 } => What::NotSent { message: 5 },
+            other => other,
+        })
+    }
+
+    #[test]
+    fn a_message_that_never_left_says_where_its_user_was() {
+        let gone = || What::Disconnected { user: 1, node: 1, why: "reset".into() };
+        let back = || What::Connected { user: 1, node: 0 };
+        let joined = |user, room| What::Joined { user, room, partition: 0, offset: 3, resumed: true };
+        let left = What::Left { user: 1, room: 0 };
+        let no_session = "(its user had no session)";
+        let outside = "(its user had a session and was not in the room)";
+        let inside =
+            "(its user was in the room: the socket took no more, or the generator did not get to it)";
+        for (name, run, expected) in [
+            ("gone", unsent().at_ms(300, gone()), no_session),
+            ("on the way back", unsent().at_ms(300, gone()).at_ms(400, back()), outside),
+            (
+                "back in another room, and another user in this one",
+                unsent()
+                    .at_ms(300, gone())
+                    .at_ms(400, back())
+                    .at_ms(450, joined(1, 1))
+                    .at_ms(450, joined(2, 0)),
+                outside,
+            ),
+            ("left", unsent().at_ms(400, left), outside),
+            ("back", unsent().at_ms(300, gone()).at_ms(400, back()).at_ms(450, joined(1, 0)), inside),
+            ("never away", unsent(), inside),
+            ("gone later, as for a socket that took no more", unsent().at_ms(501, gone()), inside),
+        ] {
+            let history = run.history();
+            let case = run.case(&history);
+            let told = line(&case, 5);
+            assert!(told.contains("not sent at 0.500 s") && told.contains(expected), "{name}: {told}");
+            let lines = story(&case, 5).lines;
+            assert!(lines.iter().any(|line| line.text.contains(expected)), "{name}: {lines:#?}");
+        }
+    }
 }

@@ -37,7 +37,8 @@ pub enum What {
     Left { user: u32, room: u32 },
     /// A message was handed to the socket.
     Sent { message: u32 },
-    /// A message was due while its user had no session: it never left, and has no fate to be judged.
+    /// A message was due and never left, so it has no fate to be judged: its user had no session or was not in the room,
+    /// the socket took no more, or the generator did not get to it.
     NotSent { message: u32 },
     /// The promise was given.
     Acked { message: u32, partition: i32, offset: i64 },

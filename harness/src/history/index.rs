@@ -25,7 +25,8 @@ pub(crate) const NOWHERE: (i32, i64) = (-1, -1);
 pub enum Fate {
     /// Nothing was recorded: it never came up.
     Unseen,
-    /// It was due while its user had no session.
+    /// It was due and never left: its user had no session or was not in the room, the socket took no more, or the
+    /// generator did not get to it.
     NotSent,
     /// It left, and the history ends before an answer.
     Unanswered,

@@ -55,7 +55,7 @@ pub struct Side {
     pub acked: u64,
     /// Messages refused, or left without an answer.
     pub not_acked: u64,
-    /// Messages whose user had no session.
+    /// Messages that were due and never sent.
     pub not_sent: u64,
     /// Records in Kafka.
     pub in_kafka: u64,
@@ -198,7 +198,7 @@ impl Contrast {
         };
         row("messages acked", &|side| side.acked.to_string());
         row("refused or unanswered", &|side| side.not_acked.to_string());
-        row("no session when due", &|side| side.not_sent.to_string());
+        row("due, and not sent", &|side| side.not_sent.to_string());
         row("records in Kafka", &|side| side.in_kafka.to_string());
         row("rows in PostgreSQL", &|side| side.rows.to_string());
         row("acked, not in Kafka", &|side| side.acked_not_in_kafka.to_string());

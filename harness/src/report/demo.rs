@@ -113,6 +113,10 @@ fn the_page_needs_nothing_else_and_what_came_from_outside_is_escaped() {
     let (page, xml) = (html::render(&report), junit::render(&report));
     assert!(!page.contains("<script"), "nothing from a socket may become markup");
     assert!(page.contains("&lt;script&gt;"));
+    assert!(
+        page.contains("not sent") && !page.contains("without a session"),
+        "more than a session may be missing"
+    );
     for outside in ["http://", "https://", "src=", "url("] {
         assert!(!page.contains(outside), "{outside}");
     }

@@ -103,7 +103,7 @@ pub struct Ledgers {
     pub scheduled: u64,
     /// Handed to sockets.
     pub sent: u64,
-    /// Due while their user had no session.
+    /// Due, and never sent: no session, not in the room, or a socket or a generator that stood still.
     pub not_sent: u64,
     /// Promised.
     pub acked: u64,
@@ -189,7 +189,7 @@ pub struct FaultReport {
     pub refused: u64,
     /// Messages due meanwhile whose fate is open.
     pub open: u64,
-    /// Messages due meanwhile whose user had no session.
+    /// Messages due meanwhile that were never sent.
     pub not_sent: u64,
 }
 

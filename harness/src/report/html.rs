@@ -146,7 +146,7 @@ fn charts(page: &mut String, report: &Report) {
     let optional: [(&'static str, &'static str, Value); 3] = [
         ("open", "c-open", |second| Some(second.open.into())),
         ("refused", "c-refused", |second| Some(second.refused.into())),
-        ("no session", "c-unsent", |second| Some(second.not_sent.into())),
+        ("not sent", "c-unsent", |second| Some(second.not_sent.into())),
     ];
     for (label, class, of) in optional {
         let values = values(of);
@@ -231,10 +231,7 @@ fn faults(page: &mut String, report: &Report) {
             ("longest time without an ack", format!("{} ms", fault.outage_ms)),
             (
                 "messages due meanwhile",
-                format!(
-                    "{} refused, {} open, {} without a session",
-                    fault.refused, fault.open, fault.not_sent
-                ),
+                format!("{} refused, {} open, {} not sent", fault.refused, fault.open, fault.not_sent),
             ),
         ];
         for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
@@ -277,7 +274,7 @@ fn ledgers(page: &mut String, report: &Report) {
                 ("acked", l.acked),
                 ("refused", l.refused),
                 ("open", l.open),
-                ("no session", l.not_sent),
+                ("not sent", l.not_sent),
             ],
         ),
         (

@@ -22,7 +22,7 @@ pub struct Second {
     pub refused: u32,
     /// Due, and left open.
     pub open: u32,
-    /// Due, and without a session.
+    /// Due, and never sent.
     pub not_sent: u32,
     /// Received by members.
     pub received: u32,

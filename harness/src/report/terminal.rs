@@ -132,7 +132,7 @@ fn render_faults(out: &mut String, paint: Paint, report: &Report) {
             .normal_after_ms
             .map_or_else(|| "not seen to be over".to_owned(), |ms| format!("normal {ms} ms after the heal"));
         lines.push(format!(
-            "users: {normal}; {} ms without an ack; {} refused, {} open, {} without a session",
+            "users: {normal}; {} ms without an ack; {} refused, {} open, {} not sent",
             fault.outage_ms, fault.refused, fault.open, fault.not_sent
         ));
         for line in lines {
