@@ -132,7 +132,11 @@ pub async fn run(
         return Err(RunError::Interrupted);
     }
     let facts = carried_out?;
-    closed?;
+    let closed = closed?;
+    if closed.lost > 0 {
+        // No reason to stop: what is there can still convict, and the file itself says that it cannot acquit.
+        progress.say(format!("{} events did not fit into the recorder's queue", closed.lost));
+    }
     progress.now("judging");
     folder.write_facts(&facts)?;
     let judged = judge::judge(&folder)?;

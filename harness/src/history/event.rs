@@ -106,6 +106,13 @@ pub enum What {
     /// The final read found a record that a fault put into the log. `partition` and `offset` are its place in the log,
     /// in the dead-letter topic as well; there, `reason` says why it was set aside.
     Poison { ledger: Ledger, partition: i32, offset: i64, reason: String },
+
+    // -- doubts: why the absence of an event from this history proves nothing ----------------------------------------
+    /// So many events did not fit into the recorder's queue since the last time this was said (recorded by the recorder).
+    Lost { events: u64 },
+    /// The time to come to rest ran out while something still moved: what is missing may have been on its way (recorded
+    /// by the run).
+    Unsettled { why: String },
 }
 
 /// What a node made of a stranger's bad frame.
@@ -138,7 +145,9 @@ pub enum Phase {
     LoadEnded,
     /// Every fault is healed and verified so.
     Healed,
-    /// The ledgers have come to rest (or the limit was reached; a [`What::Note`] says so).
+    /// Users and ledgers have come to rest, or the time for it ran out. If something still moved then, a
+    /// [`What::Unsettled`] stands before this and makes every absence doubtful. If nothing had moved for long, nothing more
+    /// was to come: that is at rest, too, with a [`What::Note`] of what was missing.
     Settled,
     /// The final reads are done.
     Read,

@@ -25,13 +25,14 @@ pub struct Fold {
     history: History,
     users: u32,
     strays: u64,
+    lost: u64,
 }
 
 impl Fold {
     /// An empty history of a plan.
     pub fn new(plan: &Plan) -> Self {
         let history = History { faults: vec![Vec::new(); plan.faults.len()], ..History::default() };
-        Self { history, users: plan.load.users.min(NUMBER_MAX), strays: 0 }
+        Self { history, users: plan.load.users.min(NUMBER_MAX), strays: 0, lost: 0 }
     }
 
     /// Takes one event.
@@ -134,6 +135,10 @@ impl Fold {
                 history.generator.push(GeneratorSecond { at_us, lateness_max_us, sent, cpu_ms, rss_kib });
             }
             What::Note { text } => history.notes.push((at_us, text)),
+            What::Lost { events } => self.lost = self.lost.saturating_add(events),
+            What::Unsettled { why } => {
+                history.doubts.push(format!("something still moved when the time to settle ran out: {why}"));
+            }
             What::Stranger { fault, frame, treated } => {
                 let alike = |known: &&mut BadFrames| {
                     known.fault == fault && known.frame == frame && known.treated == treated
@@ -244,6 +249,12 @@ impl Fold {
         history.cut = cut;
         if let Some(cut) = cut {
             history.doubts.push(format!("the history file is cut off at byte {}", cut.at_byte));
+        }
+        if self.lost > 0 {
+            history.doubts.push(format!(
+                "{} events did not fit into the recorder's queue: the history has holes",
+                self.lost
+            ));
         }
         if self.strays > 0 {
             history.doubts.push(format!("{} events name messages or users that cannot be", self.strays));

@@ -439,14 +439,16 @@ impl History {
         self.cut
     }
 
-    /// Reasons not to trust the absence of anything in this history.
+    /// Reasons not to trust the absence of anything in this history: it is cut off, it has holes, or things still moved
+    /// when it ended. They make the run `unknown`.
     pub fn doubts(&self) -> &[String] {
         &self.doubts
     }
 
-    /// Adds a reason not to trust the absence of anything: the recorder overflowed, say. Makes the run `unknown`.
+    /// Adds a reason not to trust the absence of anything. For tests: those of a run are in its file.
+    #[cfg(test)]
     #[must_use]
-    pub fn with_doubt(mut self, why: impl Into<String>) -> Self {
+    pub(crate) fn with_doubt(mut self, why: impl Into<String>) -> Self {
         self.doubts.push(why.into());
         self
     }

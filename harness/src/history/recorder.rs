@@ -1,5 +1,6 @@
-//! One bounded channel into one file. Recording never waits for the disk; an overflow or a write error is remembered and
-//! makes the run `unknown`, as a history with holes proves nothing.
+//! One bounded channel into one file. Recording never waits for the disk. What does not fit is counted, and the count is
+//! written into the file ([`What::Lost`]): a history with holes says so to whoever judges it, whenever, and its absences
+//! prove nothing. A write error (a full disk) is an error of the run.
 //!
 //! File format: the line `squall-history 1\n`, then frames `[u32 length][u32 crc32][postcard Vec<Event>]`, little endian.
 //! A frame cut short by a crash ends the history there; what came before can still be judged.
@@ -44,12 +45,6 @@ pub enum RecorderError {
         #[source]
         source: std::io::Error,
     },
-    /// Events came faster than the disk took them.
-    #[error("{lost} events did not fit into the recorder's queue: the history has holes")]
-    Overflow {
-        /// How many.
-        lost: u64,
-    },
     /// The writing thread died.
     #[error("the history's writer thread panicked")]
     Panicked,
@@ -77,6 +72,21 @@ impl Recorder {
         }
     }
 
+    /// Records what happened just now, and waits for room in the queue. For who has read millions of things at once and has
+    /// the time; blocks the thread.
+    pub fn record_waiting(&self, what: What) {
+        let event = Event { at_us: self.clock.now_us(), what };
+        if self.queue.send(event).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// As if so many events had not fitted.
+    #[cfg(test)]
+    pub(crate) fn lose(&self, events: u64) {
+        self.lost.fetch_add(events, Ordering::Relaxed);
+    }
+
     /// The run's clock.
     pub fn clock(&self) -> Clock {
         self.clock
@@ -88,8 +98,16 @@ impl Recorder {
 #[derive(Debug)]
 pub struct HistoryWriter {
     path: String,
-    thread: JoinHandle<Result<u64, std::io::Error>>,
-    lost: Arc<AtomicU64>,
+    thread: JoinHandle<Result<Closed, std::io::Error>>,
+}
+
+/// What became of all that was recorded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Closed {
+    /// Events in the file; those that say how many were lost are not counted.
+    pub events: u64,
+    /// Events that did not fit into the queue. The file says so, too.
+    pub lost: u64,
 }
 
 impl HistoryWriter {
@@ -105,31 +123,32 @@ impl HistoryWriter {
         file.write_all(format!("squall-history {HISTORY_FORMAT}\n").as_bytes()).map_err(failed)?;
         let (queue, events) = sync_channel(QUEUE_MAX_EVENTS);
         let lost = Arc::new(AtomicU64::new(0));
+        let recorder = Recorder { queue, clock, lost: Arc::clone(&lost) };
         let thread = std::thread::Builder::new()
             .name("history".into())
-            .spawn(move || write_all(&events, file))
+            .spawn(move || write_all(&events, file, clock, &lost))
             .map_err(failed)?;
-        Ok((Recorder { queue, clock, lost: Arc::clone(&lost) }, Self { path: shown, thread, lost }))
+        Ok((recorder, Self { path: shown, thread }))
     }
 
-    /// Waits until everything recorded is on disk. All [`Recorder`]s must be gone, or be about to go. Returns the number
-    /// of events.
+    /// Waits until everything recorded is on disk. All [`Recorder`]s must be gone, or be about to go.
     ///
     /// # Errors
     ///
-    /// [`RecorderError`] when the history is not whole.
-    pub fn finish(self) -> Result<u64, RecorderError> {
-        let written = self.thread.join().map_err(|_| RecorderError::Panicked)?;
-        let written = written.map_err(|source| RecorderError::Write { path: self.path, source })?;
-        match self.lost.load(Ordering::Relaxed) {
-            0 => Ok(written),
-            lost => Err(RecorderError::Overflow { lost }),
-        }
+    /// [`RecorderError`] when the file could not be written to its end.
+    pub fn finish(self) -> Result<Closed, RecorderError> {
+        let closed = self.thread.join().map_err(|_| RecorderError::Panicked)?;
+        closed.map_err(|source| RecorderError::Write { path: self.path, source })
     }
 }
 
-fn write_all(events: &Receiver<Event>, mut file: BufWriter<File>) -> Result<u64, std::io::Error> {
-    let mut written = 0;
+fn write_all(
+    events: &Receiver<Event>,
+    mut file: BufWriter<File>,
+    clock: Clock,
+    lost: &AtomicU64,
+) -> Result<Closed, std::io::Error> {
+    let mut closed = Closed::default();
     let mut frame: Vec<Event> = Vec::with_capacity(FRAME_MAX_EVENTS);
     let mut bytes = Vec::new();
     let mut flush_at = Instant::now() + FLUSH_EVERY;
@@ -141,13 +160,20 @@ fn write_all(events: &Receiver<Event>, mut file: BufWriter<File>) -> Result<u64,
                 Err(TryRecvError::Disconnected) => break true,
             }
             if frame.len() >= FRAME_MAX_EVENTS {
-                written += frame.len() as u64;
+                closed.events += frame.len() as u64;
                 bytes = write_frame(&mut file, &frame, bytes)?;
                 frame.clear();
             }
         };
         if ended || Instant::now() >= flush_at {
-            written += frame.len() as u64;
+            closed.events += frame.len() as u64;
+            // Said at once and not only at the end: a run that is killed later must not look whole. Once every recorder is
+            // gone, nothing can be lost any more, so the last time it is said is after the last loss.
+            let lost = lost.load(Ordering::Relaxed);
+            if lost > closed.lost {
+                frame.push(Event { at_us: clock.now_us(), what: What::Lost { events: lost - closed.lost } });
+                closed.lost = lost;
+            }
             bytes = write_frame(&mut file, &frame, bytes)?;
             frame.clear();
             file.flush()?;
@@ -155,7 +181,7 @@ fn write_all(events: &Receiver<Event>, mut file: BufWriter<File>) -> Result<u64,
         }
         if ended {
             file.get_ref().sync_all()?;
-            return Ok(written);
+            return Ok(closed);
         }
         std::thread::park_timeout(DRAIN_EVERY);
     }
@@ -219,20 +245,72 @@ mod tests {
             recorder.record(received(message));
         }
         drop(recorder);
-        assert_eq!(writer.finish().unwrap(), 10_000);
+        assert_eq!(writer.finish().unwrap(), Closed { events: 10_000, lost: 0 });
         let events = read(&path);
         assert_eq!(events.len(), 10_000);
         assert!(events.iter().zip(0..).all(|(event, message)| event.what == received(message)));
     }
 
     #[test]
-    fn an_overflow_is_an_error_and_not_a_silence() {
+    fn an_overflow_is_in_the_file_and_not_a_silence() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history");
+        let (recorder, writer) = HistoryWriter::create(&path, Clock::start()).unwrap();
+        recorder.record(received(1));
+        recorder.lose(3);
+        drop(recorder);
+        assert_eq!(writer.finish().unwrap(), Closed { events: 1, lost: 3 });
+        let events: Vec<What> = read(&path).into_iter().map(|event| event.what).collect();
+        assert_eq!(events, [received(1), What::Lost { events: 3 }]);
+    }
+
+    #[test]
+    fn a_full_queue_loses_what_does_not_fit_and_counts_it() {
+        let (queue, events) = sync_channel(2);
+        let recorder = Recorder { queue, clock: Clock::start(), lost: Arc::default() };
+        for message in 0..5 {
+            recorder.record(received(message));
+        }
+        let lost = Arc::clone(&recorder.lost);
+        drop(recorder);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let writer = BufWriter::new(file.reopen().unwrap());
+        let closed = write_all(&events, writer, Clock::start(), &lost).unwrap();
+        assert_eq!(closed, Closed { events: 2, lost: 3 });
+    }
+
+    #[test]
+    fn each_loss_is_said_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history");
+        let (recorder, writer) = HistoryWriter::create(&path, Clock::start()).unwrap();
+        let said = || read(&path).into_iter().map(|event| event.what).collect::<Vec<_>>();
+        recorder.lose(3);
+        // It is in the file while the run goes on.
+        let began = Instant::now();
+        let header = format!("squall-history {HISTORY_FORMAT}\n").len() as u64;
+        while std::fs::metadata(&path).unwrap().len() <= header {
+            assert!(began.elapsed() < Duration::from_secs(30));
+            std::thread::yield_now();
+        }
+        recorder.lose(4);
+        drop(recorder);
+        assert_eq!(writer.finish().unwrap(), Closed { events: 0, lost: 7 });
+        assert_eq!(said(), [What::Lost { events: 3 }, What::Lost { events: 4 }]);
+    }
+
+    #[test]
+    fn who_waits_for_room_loses_nothing() {
+        const EVENTS: u32 = 250_000;
+        assert!(QUEUE_MAX_EVENTS < EVENTS as usize);
         let folder = tempfile::tempdir().unwrap();
         let (recorder, writer) =
             HistoryWriter::create(&folder.path().join("history"), Clock::start()).unwrap();
-        recorder.lost.fetch_add(3, Ordering::Relaxed);
+        for message in 0..EVENTS {
+            recorder.record_waiting(received(message));
+        }
         drop(recorder);
-        assert!(matches!(writer.finish(), Err(RecorderError::Overflow { lost: 3 })));
+        assert_eq!(writer.finish().unwrap(), Closed { events: EVENTS.into(), lost: 0 });
     }
 
     /// The budget of ARCHITECTURE: at most one microsecond to record, at most 40 bytes on disk. Only a release build on an

@@ -112,3 +112,88 @@ pub fn story(folder: &RunFolder, message: u32) -> Result<String, JudgeError> {
     let case = Case::new(&plan, &arrivals, &history);
     Ok(terminal::render_story(&story::story(&case, message), case.load_us()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        checkers::fixture::Run,
+        clock::Clock,
+        history::{HistoryWriter, Ledger, Phase, What},
+    };
+
+    fn verdict(run: &Run, history: &History) -> Verdict {
+        checkers::check(&run.plan, &run.arrivals, history).verdict
+    }
+
+    /// Message 3 of 40 is nowhere, or reaches one member less.
+    fn with_something_missing() -> [Run; 3] {
+        [
+            Run::clean(40).without(|m| matches!(m, What::InKafka { message: 3, .. })),
+            Run::clean(40).without(|m| matches!(m, What::InPostgres { message: 3, .. })),
+            Run::clean(40).without(|m| matches!(m, What::Received { user: 1, message: 3, .. })),
+        ]
+    }
+
+    #[test]
+    fn a_history_that_says_it_has_holes_convicts_nobody_of_what_is_missing() {
+        let lost = || What::Lost { events: 7 };
+        for run in with_something_missing() {
+            assert_eq!(verdict(&run, &run.history()), Verdict::Violated);
+            let holes = run.with(lost());
+            let history = holes.history();
+            assert_eq!(verdict(&holes, &history), Verdict::Unknown);
+        }
+        // Nor does it acquit; and what is there is there.
+        let run = Run::clean(40).with(lost()).with(What::Lost { events: 5 });
+        let history = run.history();
+        assert_eq!(verdict(&run, &history), Verdict::Unknown);
+        assert_eq!(
+            history.doubts(),
+            ["12 events did not fit into the recorder's queue: the history has holes"]
+        );
+        let twice = run.with(Run::row(3, 3, true));
+        assert_eq!(verdict(&twice, &twice.history()), Verdict::Violated);
+    }
+
+    #[test]
+    fn what_still_moved_at_the_end_is_missed_by_nobody_and_what_stood_still_is() {
+        let settled = |m: &What| matches!(m, What::Phase(Phase::Settled));
+        let why = || "40 of 90 records are not stored".to_owned();
+        for run in with_something_missing() {
+            let moving = run.clone().inserted_before(settled, What::Unsettled { why: why() });
+            assert_eq!(verdict(&moving, &moving.history()), Verdict::Unknown);
+            let stuck = run.inserted_before(settled, What::Note { text: why() });
+            assert_eq!(verdict(&stuck, &stuck.history()), Verdict::Violated);
+        }
+    }
+
+    #[test]
+    fn an_entry_with_another_sender_is_nobodys() {
+        let run = Run::clean(40);
+        let detail = "0@3: room-0/m3 with sender user-9, sent by user-3".to_owned();
+        let foreign = What::Foreign { ledger: Ledger::Kafka, detail };
+        let run = run.replaced(|m| matches!(m, What::InKafka { message: 3, .. }), foreign);
+        let history = run.history();
+        let judgement = checkers::check(&run.plan, &run.arrivals, &history);
+        assert_eq!(judgement.finding("isolation").unwrap().verdict, Verdict::Violated);
+    }
+
+    #[test]
+    fn holes_are_in_the_file_for_whoever_judges_it_later() {
+        for (lost, expected) in [(0, Verdict::Holds), (1, Verdict::Unknown)] {
+            let run = Run::clean(40);
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("history");
+            let (recorder, writer) = HistoryWriter::create(&path, Clock::start()).unwrap();
+            for event in &run.events {
+                recorder.record_at(recorder.clock().instant_at(event.at_us), event.what.clone());
+            }
+            recorder.lose(lost);
+            drop(recorder);
+            writer.finish().unwrap();
+            let history = History::read(&run.plan, &path).unwrap();
+            assert_eq!(verdict(&run, &history), expected, "{lost} lost");
+        }
+    }
+}
