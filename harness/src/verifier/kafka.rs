@@ -1,6 +1,6 @@
 //! The log.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use chat_protocol::ChatRecord;
 use rdkafka::{
@@ -9,20 +9,25 @@ use rdkafka::{
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError as RdError, RDKafkaErrorCode},
-    message::Headers,
+    message::{BorrowedMessage, Headers},
+    metadata::{MetadataPartition, MetadataTopic},
 };
 
+use super::{Offsets, Reading, planned};
 use crate::{
     cluster::Names,
     environment::Endpoints,
-    history::{Ledger, Recorder, What},
-    plan::{Arrivals, Plan, poison::is_poison},
+    history::{Ledger, What},
+    plan::{Arrivals, FaultKind, Plan, poison::is_poison},
 };
 
 /// One question to the broker is answered within this.
 const QUESTION_LIMIT: Duration = Duration::from_secs(5);
 /// Reading goes on as long as a record comes within this; far above a healthy fetch.
 const SILENCE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Dead letters are few, and their order means nothing.
+const DEAD_LETTER_PARTITIONS: i32 = 1;
 
 /// Why the log cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +40,20 @@ pub enum KafkaError {
         /// What the client says.
         #[source]
         source: RdError,
+    },
+    /// The broker does not tell of all partitions.
+    #[error(
+        "Kafka tells of {told} partitions of {topic}, planned are {planned}: there is no partition {missing}"
+    )]
+    Partitions {
+        /// Topic.
+        topic: String,
+        /// Partitions it told of.
+        told: usize,
+        /// Partitions of the plan.
+        planned: i32,
+        /// The first that is missing.
+        missing: i32,
     },
     /// The broker stopped sending before the end.
     #[error(
@@ -74,7 +93,7 @@ pub async fn create_topics(endpoints: &Endpoints, names: &Names, partitions: i32
     // -1: the broker's default replication, which a managed cluster sets to what it can promise.
     let topics = [
         NewTopic::new(&names.topic, partitions, TopicReplication::Fixed(-1)),
-        NewTopic::new(&names.dead_letters, 1, TopicReplication::Fixed(-1)),
+        NewTopic::new(&names.dead_letters, DEAD_LETTER_PARTITIONS, TopicReplication::Fixed(-1)),
     ];
     let options =
         AdminOptions::new().operation_timeout(Some(QUESTION_LIMIT)).request_timeout(Some(QUESTION_LIMIT));
@@ -89,18 +108,21 @@ pub async fn create_topics(endpoints: &Endpoints, names: &Names, partitions: i32
     Ok(())
 }
 
-/// End of every partition.
-pub(super) fn heads(endpoints: &Endpoints, topic: &str) -> Result<BTreeMap<i32, i64>, KafkaError> {
+/// End of every partition of a topic that has at least so many.
+pub(super) fn heads(endpoints: &Endpoints, topic: &str, planned: i32) -> Result<Offsets, KafkaError> {
     let consumer = consumer(endpoints, topic)?;
-    heads_of(&consumer, topic)
+    heads_of(&consumer, topic, planned)
 }
 
-fn heads_of(consumer: &BaseConsumer, topic: &str) -> Result<BTreeMap<i32, i64>, KafkaError> {
+fn heads_of(consumer: &BaseConsumer, topic: &str, planned: i32) -> Result<Offsets, KafkaError> {
     let fail = |source| KafkaError::Client { topic: topic.to_owned(), source };
     let metadata = consumer.fetch_metadata(Some(topic), QUESTION_LIMIT).map_err(fail)?;
-    let partitions =
-        metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id());
-    partitions
+    let told = metadata.topics().iter().find(|told| told.name() == topic);
+    let error = told.and_then(MetadataTopic::error).map(RDKafkaErrorCode::from);
+    let partitions = told.map(MetadataTopic::partitions).unwrap_or_default();
+    let partitions = partitions.iter().map(MetadataPartition::id).collect();
+    all_there(topic, planned, error, partitions)?
+        .into_iter()
         .map(|partition| {
             let (_, high) = consumer.fetch_watermarks(topic, partition, QUESTION_LIMIT).map_err(fail)?;
             Ok((partition, high))
@@ -108,35 +130,63 @@ fn heads_of(consumer: &BaseConsumer, topic: &str) -> Result<BTreeMap<i32, i64>, 
         .collect()
 }
 
-/// One reading of one topic from its beginning to where it ended when the reading began.
-pub(super) struct Reading {
-    pub(super) endpoints: Endpoints,
-    pub(super) topic: String,
-    pub(super) ledger: Ledger,
-    pub(super) room_prefix: String,
-    /// Whether the plan has somebody put poison into the log.
-    pub(super) poison: bool,
-    pub(super) arrivals: Arc<Arrivals>,
-    pub(super) recorder: Recorder,
+/// The partitions that the broker told of, if it told of all. Otherwise a broker that has just forgotten a topic, or has not
+/// found its leaders again, would look like an empty log, in which every acked message is lost.
+fn all_there(
+    topic: &str,
+    planned: i32,
+    error: Option<RDKafkaErrorCode>,
+    told: BTreeSet<i32>,
+) -> Result<BTreeSet<i32>, KafkaError> {
+    if let Some(code) = error {
+        return Err(KafkaError::Client { topic: topic.to_owned(), source: RdError::MetadataFetch(code) });
+    }
+    match (0..planned).find(|partition| !told.contains(partition)) {
+        None => Ok(told),
+        Some(missing) => {
+            Err(KafkaError::Partitions { topic: topic.to_owned(), told: told.len(), planned, missing })
+        }
+    }
 }
 
-impl Reading {
-    pub(super) fn read(&self) -> Result<u64, KafkaError> {
-        let fail = |source| KafkaError::Client { topic: self.topic.clone(), source };
-        let consumer = consumer(&self.endpoints, &self.topic)?;
-        let ends: BTreeMap<i32, i64> =
-            heads_of(&consumer, &self.topic)?.into_iter().filter(|(_, end)| *end > 0).collect();
-        let mut at: BTreeMap<i32, i64> = ends.keys().map(|partition| (*partition, 0)).collect();
+/// One topic, to be read from its beginning.
+pub(super) struct Topic {
+    pub(super) endpoints: Endpoints,
+    pub(super) name: String,
+    pub(super) ledger: Ledger,
+    pub(super) plan: Arc<Plan>,
+    pub(super) arrivals: Arc<Arrivals>,
+}
+
+impl Topic {
+    /// Reads up to the given ends, or else to where the topic ends now.
+    pub(super) fn read(&self, ends: Option<Offsets>) -> Reading {
+        let mut found = Vec::new();
+        let ended = self.read_into(&mut found, ends);
+        Reading { found, ended: ended.map_err(|error| error.to_string()) }
+    }
+
+    fn read_into(&self, found: &mut Vec<What>, ends: Option<Offsets>) -> Result<u64, KafkaError> {
+        let fail = |source| KafkaError::Client { topic: self.name.clone(), source };
+        let consumer = consumer(&self.endpoints, &self.name)?;
+        let mut ends = match ends {
+            Some(ends) => ends,
+            None => heads_of(&consumer, &self.name, DEAD_LETTER_PARTITIONS)?,
+        };
+        ends.retain(|_, end| *end > 0);
+        let mut at: Offsets = ends.keys().map(|partition| (*partition, 0)).collect();
         let mut assignment = TopicPartitionList::new();
         for partition in ends.keys() {
-            assignment.add_partition_offset(&self.topic, *partition, Offset::Beginning).map_err(fail)?;
+            assignment.add_partition_offset(&self.name, *partition, Offset::Beginning).map_err(fail)?;
         }
         consumer.assign(&assignment).map_err(fail)?;
+        // Whoever puts poison into the log does so by the plan.
+        let poisoned = self.plan.faults.iter().any(|fault| fault.fault == FaultKind::KafkaPoison);
         let mut entries = 0;
         while let Some((&partition, &end)) = ends.iter().find(|(partition, end)| at[partition] < **end) {
             let Some(record) = consumer.poll(SILENCE_LIMIT) else {
                 return Err(KafkaError::Silent {
-                    topic: self.topic.clone(),
+                    topic: self.name.clone(),
                     partition,
                     at: at[&partition],
                     end,
@@ -146,39 +196,34 @@ impl Reading {
             at.insert(record.partition(), record.offset() + 1);
             if record.offset() < ends.get(&record.partition()).copied().unwrap_or(0) {
                 entries += 1;
-                self.note(&record);
+                found.push(match record.payload().unwrap_or_default() {
+                    payload if poisoned && is_poison(payload) => self.poison(&record),
+                    payload => self.entry(&record, payload),
+                });
             }
         }
         Ok(entries)
     }
 
-    fn note(&self, record: &rdkafka::message::BorrowedMessage<'_>) {
-        let (partition, offset) = (record.partition(), record.offset());
-        let payload = record.payload().unwrap_or_default();
-        let foreign = |detail: String| What::Foreign { ledger: self.ledger, detail };
-        if self.poison && is_poison(payload) {
-            self.recorder.record(self.poison(record));
-            return;
+    fn entry(&self, record: &BorrowedMessage<'_>, payload: &[u8]) -> What {
+        let (ledger, partition, offset) = (self.ledger, record.partition(), record.offset());
+        let message = serde_json::from_slice::<ChatRecord>(payload).map_err(|error| error.to_string());
+        let message = message.and_then(|ChatRecord { room, id, sender, body, .. }| {
+            Ok((planned::message(&self.plan, &self.arrivals, &room, &id, &sender)?, body))
+        });
+        match message {
+            Ok((message, _)) if ledger == Ledger::DeadLetters => {
+                What::InDeadLetters { message, reason: reason_of(record) }
+            }
+            Ok((message, body)) => {
+                What::InKafka { message, partition, offset, body_ok: body == self.arrivals.body(message) }
+            }
+            Err(why) => What::Foreign { ledger, detail: format!("{partition}@{offset}: {why}") },
         }
-        let parsed = serde_json::from_slice::<ChatRecord>(payload);
-        let event = match parsed {
-            Ok(chat) => match self.explained(&chat) {
-                Some(message) if self.ledger == Ledger::DeadLetters => {
-                    What::InDeadLetters { message, reason: reason_of(record) }
-                }
-                Some(message) => {
-                    let body_ok = chat.body == self.arrivals.body(message);
-                    What::InKafka { message, partition, offset, body_ok }
-                }
-                None => foreign(format!("{partition}@{offset}: {}/{}", chat.room, chat.id)),
-            },
-            Err(error) => foreign(format!("{partition}@{offset}: {error}")),
-        };
-        self.recorder.record(event);
     }
 
     /// Dead letters say in their headers where they stood.
-    fn poison(&self, record: &rdkafka::message::BorrowedMessage<'_>) -> What {
+    fn poison(&self, record: &BorrowedMessage<'_>) -> What {
         let ledger = self.ledger;
         if ledger != Ledger::DeadLetters {
             let (partition, offset) = (record.partition(), record.offset());
@@ -188,21 +233,35 @@ impl Reading {
         let offset = header(record, "offset").and_then(|text| text.parse().ok()).unwrap_or(-1);
         What::Poison { ledger, partition, offset, reason: header(record, "reason").unwrap_or_default() }
     }
-
-    fn explained(&self, chat: &ChatRecord) -> Option<u32> {
-        let message = Plan::message_of(&chat.id)?;
-        let arrival = self.arrivals.list.get(message as usize)?;
-        let room: u32 = chat.room.strip_prefix(&self.room_prefix)?.parse().ok()?;
-        (room == arrival.room).then_some(message)
-    }
 }
 
-fn reason_of(record: &rdkafka::message::BorrowedMessage<'_>) -> String {
+fn reason_of(record: &BorrowedMessage<'_>) -> String {
     header(record, "reason").unwrap_or_else(|| "no reason given".to_owned())
 }
 
-fn header(record: &rdkafka::message::BorrowedMessage<'_>, name: &str) -> Option<String> {
+fn header(record: &BorrowedMessage<'_>, name: &str) -> Option<String> {
     let mut headers = record.headers().into_iter().flat_map(Headers::iter);
     let value = headers.find(|header| header.key == name)?.value?;
     Some(String::from_utf8_lossy(value).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_all_there_or_an_error_with_a_name() {
+        let ask = |error, told: &[i32]| all_there("messages", 3, error, told.iter().copied().collect());
+        assert_eq!(ask(None, &[2, 0, 1]).unwrap().len(), 3);
+        // A fault may add some.
+        assert_eq!(ask(None, &[0, 1, 2, 3]).unwrap().len(), 4);
+        let error = ask(None, &[]).unwrap_err().to_string();
+        assert_eq!(error, "Kafka tells of 0 partitions of messages, planned are 3: there is no partition 0");
+        assert!(matches!(ask(None, &[0, 2, 3]), Err(KafkaError::Partitions { missing: 1, told: 3, .. })));
+        let error = ask(Some(RDKafkaErrorCode::UnknownTopicOrPartition), &[0, 1, 2]).unwrap_err();
+        assert!(
+            error.to_string().contains("messages: Meta data fetch error: UnknownTopicOrPartition"),
+            "{error}"
+        );
+    }
 }

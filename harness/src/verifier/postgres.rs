@@ -1,21 +1,17 @@
 //! The rows.
 
-use std::collections::BTreeMap;
-
 use futures_util::TryStreamExt;
 use sqlx::{Connection, PgConnection, Row};
 
+use super::{Offsets, Reading, planned};
 use crate::{
     environment::Endpoints,
-    history::{Ledger, Recorder, What},
+    history::{Ledger, What},
     plan::{Arrivals, Plan},
 };
 
 /// First offset not yet stored, per partition, as the writers keep it beside the rows.
-pub(super) async fn next_offsets(
-    endpoints: &Endpoints,
-    topic: &str,
-) -> Result<BTreeMap<i32, i64>, sqlx::Error> {
+pub(super) async fn next_offsets(endpoints: &Endpoints, topic: &str) -> Result<Offsets, sqlx::Error> {
     let mut session = PgConnection::connect(&endpoints.postgres_url).await?;
     let rows: Vec<(i32, i64)> =
         sqlx::query_as("select partition, next_offset from writer_offsets where topic = $1")
@@ -27,11 +23,17 @@ pub(super) async fn next_offsets(
 }
 
 /// Every row of the run's rooms.
-pub(super) async fn read(
+pub(super) async fn read(endpoints: &Endpoints, plan: &Plan, arrivals: &Arrivals) -> Reading {
+    let mut found = Vec::new();
+    let ended = read_into(&mut found, endpoints, plan, arrivals).await;
+    Reading { found, ended: ended.map_err(|error| error.to_string()) }
+}
+
+async fn read_into(
+    found: &mut Vec<What>,
     endpoints: &Endpoints,
     plan: &Plan,
     arrivals: &Arrivals,
-    recorder: &Recorder,
 ) -> Result<u64, sqlx::Error> {
     let mut session = PgConnection::connect(&endpoints.postgres_url).await?;
     let mut entries = 0;
@@ -44,24 +46,18 @@ pub(super) async fn read(
         .fetch(&mut session);
         while let Some(row) = rows.try_next().await? {
             entries += 1;
-            let (room, id): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            let (room, id, sender): (String, String, String) =
+                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             let (partition, offset): (i32, i64) = (row.try_get(3)?, row.try_get(4)?);
             let body: String = row.try_get(5)?;
-            recorder.record(match explained(plan, arrivals, &room, &id) {
-                Some(message) => {
+            found.push(match planned::message(plan, arrivals, &room, &id, &sender) {
+                Ok(message) => {
                     What::InPostgres { message, partition, offset, body_ok: body == arrivals.body(message) }
                 }
-                None => What::Foreign { ledger: Ledger::Postgres, detail: format!("row {room}/{id}") },
+                Err(why) => What::Foreign { ledger: Ledger::Postgres, detail: format!("row {why}") },
             });
         }
     }
     session.close().await?;
     Ok(entries)
-}
-
-/// The planned message with this id, if it was to go to this room.
-fn explained(plan: &Plan, arrivals: &Arrivals, room: &str, id: &str) -> Option<u32> {
-    let message = Plan::message_of(id)?;
-    let arrival = arrivals.list.get(message as usize)?;
-    (plan.room_name(arrival.room) == room).then_some(message)
 }
