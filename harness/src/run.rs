@@ -6,7 +6,7 @@
 //! 4. gather the users: connect, join
 //! 5. start the clock: the load sends on its schedule, the player breaks things on theirs
 //! 6. heal everything, and see that it is healed
-//! 7. settle: wait for the ledgers to come to rest
+//! 7. settle: wait until every user is back in their rooms and the ledgers have come to rest ([`settle`])
 //! 8. read the ledgers, past every proxy; again, if the log grew meanwhile
 //! 9. take everything down; close the history
 //! 10. judge it, write the report
@@ -16,11 +16,12 @@
 pub mod folder;
 pub mod judge;
 mod sampler;
+mod settle;
 pub mod standing;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -41,13 +42,10 @@ use crate::{
         standing::{Standing, Wanted},
     },
     verifier::{KafkaError, Verifier},
-    wait,
 };
 
 /// Between "all have joined" and the first due message: every dispatcher has seen the zero by then.
 const LEAD: Duration = Duration::from_millis(250);
-/// Deliveries and the log have come to rest when nothing arrived for this long; a resume or a catch-up takes well under it.
-const QUIET: Duration = Duration::from_millis(1_500);
 
 /// What to run, where, and with which services.
 #[derive(Debug, Clone)]
@@ -225,7 +223,7 @@ async fn drive(
 
     let settled = async {
         scheduled?;
-        settle(plan, &verifier, &stats, recorder, progress, cancel).await;
+        settle::settle(plan, &verifier, &stats, recorder, progress, cancel).await;
         if cancel.is_cancelled() {
             return Ok(());
         }
@@ -243,41 +241,4 @@ async fn drive(
     let summary = finished?;
     tracing::debug!(?summary, "the load's own account");
     if cancel.is_cancelled() { Err(RunError::Interrupted) } else { Ok(()) }
-}
-
-/// Waits until PostgreSQL has got as far as Kafka and no delivery has come for a while, or the plan's limit is reached.
-async fn settle(
-    plan: &Plan,
-    verifier: &Verifier,
-    stats: &LiveStats,
-    recorder: &Recorder,
-    progress: &Progress,
-    cancel: &CancellationToken,
-) {
-    progress.now("waiting for the ledgers to come to rest");
-    let limit = Duration::from_millis(plan.settle_limit_ms);
-    let mut last = (stats.received.load(Relaxed), String::new(), Instant::now());
-    let resting = wait::until("ledgers at rest", limit, async || {
-        let received = stats.received.load(Relaxed);
-        let backlog = verifier.backlog().await.map_err(|error| error.to_string())?;
-        let stored = backlog.to_string();
-        if !backlog.is_empty() {
-            return Err(stored);
-        }
-        // Kafka, too: in the topology `relay` it may lag behind the acks.
-        if (received, stored.as_str()) != (last.0, last.1.as_str()) {
-            last = (received, stored.clone(), Instant::now());
-        }
-        if last.2.elapsed() < QUIET {
-            return Err(format!("{stored}; messages still arrive"));
-        }
-        Ok(stored)
-    });
-    match cancel.run_until_cancelled(resting).await {
-        Some(Ok(stored)) => progress.say(format!("ledgers at rest: {stored}")),
-        Some(Err(error)) => {
-            recorder.record(What::Note { text: format!("the ledgers did not come to rest: {error}") })
-        }
-        None => {}
-    }
 }

@@ -60,6 +60,12 @@ impl Backlog {
         Self { logged: heads.values().sum(), stored: heads.iter().map(reached).sum() }
     }
 
+    /// One with so many records in the log, and so many of them stored.
+    #[cfg(test)]
+    pub(crate) fn new(logged: i64, stored: i64) -> Self {
+        Self { logged, stored }
+    }
+
     /// Whether it has got as far in every partition.
     pub fn is_empty(&self) -> bool {
         self.logged == self.stored
