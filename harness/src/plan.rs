@@ -88,6 +88,16 @@ pub struct LoadPlan {
     pub duration_ms: u64,
     /// How long a client waits for an ack before the message's fate is indeterminate.
     pub ack_timeout_ms: u64,
+    /// p99 of the generator's own lateness, outside faults, from which on the run proves nothing.
+    #[serde(default = "lateness_p99_max_ms")]
+    pub lateness_p99_max_ms: u64,
+}
+
+/// Below this the generator's lateness is noise against the latencies it measures.
+pub const LATENESS_P99_MAX_MS: u64 = 50;
+
+fn lateness_p99_max_ms() -> u64 {
+    LATENESS_P99_MAX_MS
 }
 
 /// Shape of the arrivals.

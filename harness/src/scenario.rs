@@ -11,7 +11,10 @@ pub mod storm;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::plan::{ArrivalShape, ClusterPlan, Expect, LoadPlan, PLAN_FORMAT, Plan, PlannedFault, Topology};
+use crate::plan::{
+    ArrivalShape, ClusterPlan, Expect, LATENESS_P99_MAX_MS, LoadPlan, PLAN_FORMAT, Plan, PlannedFault,
+    Topology,
+};
 
 pub use error::ScenarioError;
 use error::Source;
@@ -85,6 +88,8 @@ struct Load {
     arrivals: ArrivalShape,
     #[serde(default = "default_ack_timeout_ms")]
     ack_timeout_ms: Spanned<u64>,
+    #[serde(default = "default_lateness_ms")]
+    lateness_p99_max_ms: Spanned<u64>,
 }
 
 fn one() -> Spanned<u32> {
@@ -101,6 +106,9 @@ fn default_arrivals() -> ArrivalShape {
 }
 fn default_ack_timeout_ms() -> Spanned<u64> {
     Spanned::new(0..0, 5_000)
+}
+fn default_lateness_ms() -> Spanned<u64> {
+    Spanned::new(0..0, LATENESS_P99_MAX_MS)
 }
 fn default_settle_s() -> Spanned<f64> {
     Spanned::new(0..0, 60.0)
@@ -211,6 +219,12 @@ impl Scenario {
         if !(100..=60_000).contains(&ack_timeout_ms) {
             return Err(source.refuse(self.load.ack_timeout_ms.span(), "ack_timeout_ms must be 100 to 60000"));
         }
+        let lateness_p99_max_ms = *self.load.lateness_p99_max_ms.as_ref();
+        if !(1..=10_000).contains(&lateness_p99_max_ms) {
+            return Err(
+                source.refuse(self.load.lateness_p99_max_ms.span(), "lateness_p99_max_ms must be 1 to 10000")
+            );
+        }
 
         let bounds = faults::Bounds { nodes, writers, duration_ms };
         let mut planned = Vec::new();
@@ -253,6 +267,7 @@ impl Scenario {
                 warm_up_ms,
                 duration_ms,
                 ack_timeout_ms,
+                lateness_p99_max_ms,
             },
             faults: planned,
             expect: self.expect,

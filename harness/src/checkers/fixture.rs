@@ -268,6 +268,7 @@ fn plan(messages: u32) -> Plan {
             warm_up_ms: 0,
             duration_ms: u64::from(messages) * 100,
             ack_timeout_ms: 5_000,
+            lateness_p99_max_ms: 50,
         },
         faults: Vec::new(),
         expect: Expect::default(),

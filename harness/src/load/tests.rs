@@ -31,6 +31,7 @@ pub(super) fn plan(users: u32, rooms: u32, rate_per_s: f64, duration_ms: u64) ->
             warm_up_ms: 0,
             duration_ms,
             ack_timeout_ms: 2_000,
+            lateness_p99_max_ms: 50,
         },
         faults: vec![],
         expect: Expect::default(),

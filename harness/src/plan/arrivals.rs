@@ -124,10 +124,10 @@ mod tests {
         ) -> Plan {
             let arrivals = if uniform { ArrivalShape::Uniform } else { ArrivalShape::Poisson };
             let room_prefix = "room-".to_owned();
-            let (warm_up_ms, ack_timeout_ms) = (0, 1_000);
+            let (warm_up_ms, ack_timeout_ms, lateness_p99_max_ms) = (0, 1_000, 50);
             plan(seed, nodes, LoadPlan {
                 users, rooms, rooms_per_user, room_prefix, rate_per_s, arrivals, body_min_bytes, body_max_bytes,
-                warm_up_ms, duration_ms, ack_timeout_ms,
+                warm_up_ms, duration_ms, ack_timeout_ms, lateness_p99_max_ms,
             })
         }
     }
@@ -186,6 +186,7 @@ mod tests {
             let plan = plan(seed, 2, LoadPlan {
                 users: 10, rooms: 3, rooms_per_user: 1, room_prefix: String::new(), rate_per_s: rate, arrivals,
                 body_min_bytes: 1, body_max_bytes: 1, warm_up_ms: 0, duration_ms: 20_000, ack_timeout_ms: 1,
+                lateness_p99_max_ms: 50,
             });
             let count = Arrivals::of(&plan).list.len() as f64;
             let off = (count - rate * seconds).abs();

@@ -16,13 +16,13 @@ use rdkafka::{
 use super::{Offsets, Reading, planned};
 use crate::{
     cluster::Names,
-    environment::Endpoints,
+    environment::{Endpoints, groups::QUESTION_LIMIT},
     history::{Ledger, What},
     plan::{Arrivals, FaultKind, Plan, poison::is_poison},
 };
 
-/// One question to the broker is answered within this.
-const QUESTION_LIMIT: Duration = Duration::from_secs(5);
+/// Topics are made within this by a broker that has just started, on a busy machine.
+const CREATE_LIMIT: Duration = Duration::from_secs(30);
 /// Reading goes on as long as a record comes within this; far above a healthy fetch.
 const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -96,7 +96,7 @@ pub async fn create_topics(endpoints: &Endpoints, names: &Names, partitions: i32
         NewTopic::new(&names.dead_letters, DEAD_LETTER_PARTITIONS, TopicReplication::Fixed(-1)),
     ];
     let options =
-        AdminOptions::new().operation_timeout(Some(QUESTION_LIMIT)).request_timeout(Some(QUESTION_LIMIT));
+        AdminOptions::new().operation_timeout(Some(CREATE_LIMIT)).request_timeout(Some(CREATE_LIMIT));
     let created =
         admin.create_topics(&topics, &options).await.map_err(|source| fail(&names.topic, source))?;
     for result in created {

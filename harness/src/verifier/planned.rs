@@ -60,6 +60,7 @@ mod tests {
                 warm_up_ms: 0,
                 duration_ms: 2_000,
                 ack_timeout_ms: 1_000,
+                lateness_p99_max_ms: 50,
             },
             faults: vec![],
             expect: Expect::default(),

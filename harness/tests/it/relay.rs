@@ -53,6 +53,7 @@ rooms = 6
 rooms_per_user = 2
 rate_per_s = 60
 duration_s = 14
+lateness_p99_max_ms = 500
 [[fault]]
 kind = "redis-client-kill"
 at_s = 4
