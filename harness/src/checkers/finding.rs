@@ -81,6 +81,14 @@ impl Finding {
         self.add(if whole { Verdict::Violated } else { Verdict::Unknown }, Some(message), text);
     }
 
+    /// A counter-example that rests on something missing, unless there is a reason not to trust that.
+    pub fn violated_unless(&mut self, doubt: Option<String>, text: impl FnOnce() -> String) {
+        match doubt {
+            Some(doubt) => self.unknown(|| format!("{}, as far as can be seen: {doubt}", text())),
+            None => self.violated(text),
+        }
+    }
+
     /// Something worth saying that changes nothing.
     pub fn note(&mut self, text: impl FnOnce() -> String) {
         self.add(Verdict::Holds, None, text);

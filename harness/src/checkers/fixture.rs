@@ -142,6 +142,39 @@ impl Run {
             .at_ms(to_ms + 600, said(Lifecycle::WriterResumed { paused_ms: to_ms - from_ms + 450 }))
     }
 
+    /// With another fault, proved at once: asked for, injected, to be healed and healed at the given milliseconds of the load.
+    pub(crate) fn with_fault(mut self, fault: FaultKind, [asked, injected, heal, healed]: [u64; 4]) -> Self {
+        let number = self.plan.faults.len() as u32;
+        self.plan.faults.push(PlannedFault { at_ms: asked, for_ms: heal - asked, fault });
+        let step = |step| What::Fault { fault: number, step };
+        self.at_ms(asked, step(FaultStep::Asked))
+            .at_ms(injected, step(FaultStep::Injected))
+            .at_ms(injected, step(FaultStep::Proved { evidence: "seen".into() }))
+            .at_ms(heal, step(FaultStep::HealAsked))
+            .at_ms(healed, step(FaultStep::Healed { evidence: "gone".into() }))
+    }
+
+    /// With a fault, by its number, that is never healed.
+    pub(crate) fn never_healed(self, number: u32) -> Self {
+        self.without(|what| match what {
+            What::Fault { fault, step } if *fault == number => {
+                matches!(step, FaultStep::HealAsked | FaultStep::Healed { .. })
+            }
+            _ => false,
+        })
+    }
+
+    /// As it is left when the harness dies at a millisecond of the load.
+    pub(crate) fn until_ms(mut self, end_ms: u64) -> Self {
+        self.events.retain(|event| event.at_us <= LOAD_US + end_ms * 1_000);
+        self
+    }
+
+    /// With holes: any event may be missing.
+    pub(crate) fn with_holes(self) -> Self {
+        self.with(What::Lost { events: 7 })
+    }
+
     /// Without some events. The verifier counts what it found, so the counts follow.
     pub(crate) fn without(mut self, which: impl Fn(&What) -> bool) -> Self {
         self.events.retain(|event| !which(&event.what));

@@ -63,8 +63,13 @@ impl<'a> ProcessLife<'a> {
 
     /// True when it ended between two times.
     pub fn ended_between(&self, from_us: u64, to_us: u64) -> bool {
+        self.first_end(from_us, to_us).is_some()
+    }
+
+    /// When it first ended between two times.
+    pub fn first_end(&self, from_us: u64, to_us: u64) -> Option<u64> {
         let exits = self.steps.iter().filter(|step| matches!(step.what, ProcessDid::Exited { .. }));
-        exits.clone().any(|step| (from_us..=to_us).contains(&step.at_us))
+        exits.map(|step| step.at_us).find(|at_us| (from_us..=to_us).contains(at_us))
     }
 
     /// Of a writer: partitions it held at that time; none when its log does not tell.

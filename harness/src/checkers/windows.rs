@@ -75,6 +75,13 @@ impl Window {
         self.healed.as_ref().map(|(at_us, _)| *at_us)
     }
 
+    /// True when it may have been in force at some moment between two times. One that was never shown healed is in force
+    /// to the end.
+    pub fn touches(&self, from_us: u64, to_us: u64) -> bool {
+        let ended_us = self.ended_us().unwrap_or(u64::MAX);
+        self.began_us().is_some_and(|began_us| began_us <= to_us && ended_us >= from_us)
+    }
+
     /// The time in which it is proved to have been in force.
     pub fn in_force(&self) -> Option<(u64, u64)> {
         let from = self.proved.as_ref()?.0;
@@ -86,6 +93,17 @@ impl Window {
 /// The windows of all planned faults.
 pub fn windows(plan: &Plan, history: &History) -> Vec<Window> {
     plan.faults.iter().enumerate().map(|(fault, planned)| Window::of(history, fault, planned)).collect()
+}
+
+/// Processes that a fault ends, freezes or restarts.
+pub fn broken(fault: &FaultKind) -> &[ProcessName] {
+    match fault {
+        FaultKind::ProcessKill { processes }
+        | FaultKind::ProcessTerminate { processes }
+        | FaultKind::ProcessPause { processes }
+        | FaultKind::RollingRestart { processes, .. } => processes,
+        _ => &[],
+    }
 }
 
 /// Writers that cannot reach PostgreSQL at all while this fault is in force.

@@ -250,14 +250,14 @@ impl Fold {
         if let Some(cut) = cut {
             history.doubts.push(format!("the history file is cut off at byte {}", cut.at_byte));
         }
-        if self.lost > 0 {
-            history.doubts.push(format!(
-                "{} events did not fit into the recorder's queue: the history has holes",
-                self.lost
-            ));
-        }
-        if self.strays > 0 {
-            history.doubts.push(format!("{} events name messages or users that cannot be", self.strays));
+        let lost = (self.lost > 0).then(|| {
+            format!("{} events did not fit into the recorder's queue: the history has holes", self.lost)
+        });
+        let strays = (self.strays > 0)
+            .then(|| format!("{} events name messages or users that cannot be", self.strays));
+        for hole in [lost, strays].into_iter().flatten() {
+            history.holes.get_or_insert_with(|| hole.clone());
+            history.doubts.push(hole);
         }
         self.history
     }

@@ -287,6 +287,7 @@ pub struct History {
     pub(crate) notes: Vec<(u64, String)>,
     pub(crate) bad_frames: Vec<BadFrames>,
     pub(crate) doubts: Vec<String>,
+    pub(crate) holes: Option<String>,
     pub(crate) cut: Option<Cut>,
     pub(crate) events: u64,
     pub(crate) last_us: u64,
@@ -443,6 +444,12 @@ impl History {
     /// when it ended. They make the run `unknown`.
     pub fn doubts(&self) -> &[String] {
         &self.doubts
+    }
+
+    /// The doubt that also holds for the middle of this history, if there is one: an event that is there may not have been
+    /// the first of its kind. Where only the end is missing, what came late is late all the same.
+    pub fn holes(&self) -> Option<&str> {
+        self.holes.as_deref()
     }
 
     /// Adds a reason not to trust the absence of anything. For tests: those of a run are in its file.
