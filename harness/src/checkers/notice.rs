@@ -2,19 +2,25 @@
 //!
 //! - *Cut off*: every node of a fault that takes Redis or Kafka away from it altogether: the service is stopped, killed
 //!   or frozen, or the node's link is down or a black hole, or Redis closes its subscriptions. (PostgreSQL is not asked
-//!   for: a node without it is degraded, not unready.)
+//!   for: a node without it is degraded, not unready.) A node that does not run when the fault begins, ends before it is
+//!   over, or that another fault ends, freezes or restarts meanwhile, is left out.
 //! - *Noticed*: its readiness names the service as missing. Counted from the moment the injector was done.
 //! - *Whole*: it is ready, from then on. Counted from the moment the fault was shown healed.
 //!
 //! `expect.nodes_notice_within_ms` is violated by a node that notices later, or not at all though the fault lasted so long.
-//! If the fault was healed before the time was up, nobody can tell.
+//! If the fault was healed, or the history ends, before the time was up, nobody can tell; nor from a line that is missing
+//! in a history that is cut, has holes, or ends before the ledgers came to rest.
 //!
 //! **Evidence**: the contractual `readiness` lines of the nodes' logs, by the clock of the run, as they are read: a node
 //! writes one within 100 ms of the change.
 
 use crate::{
-    checkers::{Case, Finding, lives::ProcessLife, windows::Window},
-    history::Lifecycle,
+    checkers::{
+        Case, Finding,
+        lives::ProcessLife,
+        windows::{self, Window},
+    },
+    history::{Lifecycle, Phase},
     plan::{FaultKind, LinkName, Plan, ProcessName, Service, Toxic},
 };
 
@@ -39,11 +45,22 @@ pub(super) fn judge(case: &Case<'_>, finding: &mut Finding) -> Option<String> {
             continue;
         };
         candidates += 1;
-        let Some(noticed) = noticed(case, window, service, &nodes) else {
-            if limit_us.is_some() {
-                finding.unknown(|| format!("{}: not shown in force, so nobody could notice", window.name));
+        let noticed = noticed(case, window, service, &nodes);
+        let noticed = noticed.ok_or("not shown in force").and_then(|noticed| {
+            if noticed.is_empty() {
+                Err("every node that it cuts off was itself broken")
+            } else {
+                Ok(noticed)
             }
-            continue;
+        });
+        let noticed = match noticed {
+            Ok(noticed) => noticed,
+            Err(why) => {
+                if limit_us.is_some() {
+                    finding.unknown(|| format!("{}: {why}, so nobody could notice", window.name));
+                }
+                continue;
+            }
         };
         let (took, whole) = (slowest(&noticed, |one| one.after_us), slowest(&noticed, |one| one.whole_us));
         seen += u64::from(took.is_some());
@@ -74,21 +91,22 @@ pub(super) fn judge(case: &Case<'_>, finding: &mut Finding) -> Option<String> {
 }
 
 fn judge_limit(case: &Case<'_>, window: &Window, noticed: &[Noticed], limit_us: u64, finding: &mut Finding) {
-    let lasted_us = lasted_us(window);
+    let lasted_us = lasted_us(case, window);
     for Noticed { node, after_us, .. } in noticed {
         match after_us {
-            Some(after_us) if *after_us > limit_us => finding
-                .violated(|| format!("{}: {node} noticed only after {} ms", window.name, after_us / 1_000)),
+            // An earlier line may have fallen into a hole of the history.
+            Some(after_us) if *after_us > limit_us => {
+                finding.violated_unless(case.history.holes().map(str::to_owned), || {
+                    format!("{}: {node} noticed only after {} ms", window.name, after_us / 1_000)
+                });
+            }
             Some(_) => {}
             None if lasted_us < limit_us => finding.unknown(|| {
-                format!("{}: healed after {} ms, before {node} had to notice", window.name, lasted_us / 1_000)
+                format!("{}: over after {} ms, before {node} had to notice", window.name, lasted_us / 1_000)
             }),
-            None => match case.history.doubts().first() {
-                Some(doubt) => finding.unknown(|| doubt.clone()),
-                None => finding.violated(|| {
-                    format!("{}: {node} did not notice in {} ms", window.name, lasted_us / 1_000)
-                }),
-            },
+            None => finding.violated_unless(case.incomplete(), || {
+                format!("{}: {node} did not notice in {} ms", window.name, lasted_us / 1_000)
+            }),
         }
     }
 }
@@ -116,13 +134,14 @@ fn slowest(noticed: &[Noticed], time: impl Fn(&Noticed) -> Option<u64>) -> Optio
     noticed.iter().filter_map(time).max()
 }
 
-fn lasted_us(window: &Window) -> u64 {
+/// How long a fault was seen in force.
+fn lasted_us(case: &Case<'_>, window: &Window) -> u64 {
     let from_us = window.injected_us.unwrap_or(u64::MAX);
-    window.heal_asked_us.or(window.ended_us()).unwrap_or(u64::MAX).saturating_sub(from_us)
+    let to_us = window.heal_asked_us.or(window.ended_us()).unwrap_or(case.history.last_us());
+    to_us.saturating_sub(from_us)
 }
 
-/// How the nodes fared under one fault; `None` when the fault was not shown in force. A node that ended meanwhile is left
-/// out: another fault took it away.
+/// How the nodes fared under one fault that they could notice; `None` when the fault was not shown in force.
 fn noticed(
     case: &Case<'_>,
     window: &Window,
@@ -133,10 +152,16 @@ fn noticed(
     let (asked_us, injected_us) = (window.began_us()?, window.injected_us?);
     let heal_asked_us = window.heal_asked_us.or(window.ended_us()).unwrap_or(u64::MAX);
     let healed_us = window.ended_us().unwrap_or(u64::MAX);
+    // At the end of the run every node ends; that is no reason to leave it out.
+    let over_us = window.ended_us().or(case.history.phase(Phase::Healed)).unwrap_or(case.history.last_us());
     let mut all = Vec::new();
     for node in nodes {
         let life = ProcessLife::of(case.history, *node);
-        if healed_us != u64::MAX && life.ended_between(asked_us, healed_us) {
+        let broken = case.windows.iter().any(|other| {
+            windows::broken(&case.plan.faults[other.fault].fault).contains(node)
+                && other.touches(asked_us, over_us)
+        });
+        if broken || !life.ran_at(injected_us) || life.ended_between(asked_us, over_us) {
             continue;
         }
         let said = || {
@@ -163,7 +188,7 @@ fn noticed(
         };
         all.push(Noticed { node: node.to_string(), after_us, whole_us });
     }
-    (!all.is_empty()).then_some(all)
+    Some(all)
 }
 
 /// The nodes that a fault cuts off altogether from a service they cannot do without, and that service.
@@ -190,9 +215,9 @@ fn cut_off(plan: &Plan, fault: &FaultKind) -> Option<(Service, Vec<ProcessName>)
 #[cfg(test)]
 mod tests {
     use crate::{
-        checkers::{Verdict, fixture::Run, recovery::Recovery},
-        history::{FaultStep, Lifecycle, What},
-        plan::{FaultKind, PlannedFault, Service},
+        checkers::{Detail, Verdict, fixture::Run, recovery::Recovery},
+        history::{FaultStep, Lifecycle, Phase, What},
+        plan::{FaultKind, PlannedFault, ProcessName, Service},
     };
 
     fn readiness(node: &str, missing: &str) -> What {
@@ -238,6 +263,67 @@ mod tests {
                     .without(|what| matches!(what, What::Fault { step: FaultStep::Proved { .. }, .. })),
                 Unknown,
             ),
+        ] {
+            let finding = run.judged(&Recovery);
+            assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_from_a_partial_history_convicts_nobody() {
+        use Verdict::{Unknown, Violated};
+        let settled = |m: &What| matches!(m, What::Phase(Phase::Settled));
+        let late = || outage(Some(1_000), [Some(5_600), Some(6_100)]);
+        let never = || outage(Some(1_000), [Some(5_600), None]);
+        for (name, run, expected) in [
+            ("killed before it had to notice", never().until_ms(5_700), Unknown),
+            ("killed while Redis was away", never().until_ms(7_500), Unknown),
+            ("never, and not at rest", never().without(settled), Unknown),
+            ("never, and holes", never().with_holes(), Unknown),
+            ("late, and holes", late().with_holes(), Unknown),
+            ("late, and not at rest", late().without(settled), Violated),
+        ] {
+            let finding = run.judged(&Recovery);
+            assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_without_an_end_lasted_as_long_as_the_history() {
+        let finding = outage(Some(1_000), [Some(5_600), None]).until_ms(5_700).judged(&Recovery);
+        let said = |detail: &Detail| detail.text.contains("before node-2 had to notice");
+        assert!(finding.details.iter().any(said), "{finding:#?}");
+    }
+
+    #[test]
+    fn a_node_that_another_fault_breaks_is_left_out() {
+        use Verdict::{Holds, Unknown, Violated};
+        let two = || vec![ProcessName::Node(2)];
+        let both = || vec![ProcessName::Node(1), ProcessName::Node(2)];
+        let exited =
+            || What::Exited { process: "node-2".into(), status: "signal SIGKILL".into(), asked: true };
+        let started = || What::Started { process: "node-2".into(), pid: 7 };
+        let killed = |run: Run| {
+            run.with_fault(FaultKind::ProcessKill { processes: two() }, [3_000, 3_050, 8_000, 8_200])
+                .at_ms(3_020, exited())
+                .at_ms(8_050, started())
+        };
+        let frozen = |run: Run, processes, heal_ms| {
+            let times = [3_000, 3_050, heal_ms, heal_ms + 50];
+            run.with_fault(FaultKind::ProcessPause { processes }, times)
+        };
+        let late = || outage(Some(1_000), [Some(5_600), Some(7_500)]);
+        let never = || outage(Some(1_000), [Some(5_600), None]);
+        for (name, run, expected) in [
+            ("dead when Redis went", killed(late()), Holds),
+            (
+                "dead since, with no fault to tell",
+                late().at_ms(3_020, exited()).at_ms(7_000, started()),
+                Holds,
+            ),
+            ("frozen", frozen(never(), two(), 6_000), Holds),
+            ("thawed before", frozen(never(), two(), 4_000), Violated),
+            ("nobody left", frozen(never(), both(), 6_000), Unknown),
         ] {
             let finding = run.judged(&Recovery);
             assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
