@@ -6,8 +6,13 @@
 //! - something was acked, and something received;
 //! - outside fault windows, at least [`OFFERED_OF_HUNDRED`] of a hundred messages of the schedule left. Inside them users
 //!   may have no session, which is the cluster's doing and counted elsewhere;
+//! - outside fault windows, at least [`ACKED_OF_HUNDRED`] of a hundred messages sent were acked, however late: a cluster
+//!   that promises nothing breaks no promise, and everything else would hold;
 //! - outside fault windows, sends left on time: the p99 of (sent - due) is below [`LATENESS_MAX_US`]. A later generator
 //!   measures itself.
+//!
+//! *Outside fault windows*: neither in a fault nor in the time users needed to get over it; if they never did, only the
+//! first [`WATCHED_ENOUGH_US`](super::recovery::WATCHED_ENOUGH_US) after the heal are that time.
 //!
 //! [`FaultsBit`]: every planned fault was proved by an independent probe and shown healed; none failed.
 //!
@@ -20,6 +25,9 @@ use crate::{
 
 /// Messages of every hundred due outside faults that must leave: fewer, and the offered rate is not what the plan says.
 pub const OFFERED_OF_HUNDRED: u64 = 95;
+/// Messages of every hundred sent outside faults that must be acked: fewer, and the cluster was not at work. As many as
+/// must leave, as a message that is refused is as good as one that was never sent.
+pub const ACKED_OF_HUNDRED: u64 = 95;
 /// p99 of the generator's lateness that is still noise against the latencies it measures.
 pub const LATENESS_MAX_US: u64 = 50_000;
 
@@ -71,6 +79,11 @@ impl Checker for Validity {
                 format!("outside faults, only {} of {} messages due were sent", offered.left, offered.due)
             });
         }
+        if offered.acked * 100 < offered.left * ACKED_OF_HUNDRED {
+            finding.unknown(|| {
+                format!("outside faults, only {} of {} messages sent were acked", offered.acked, offered.left)
+            });
+        }
         if offered.lateness_p99_us >= LATENESS_MAX_US {
             finding.unknown(|| {
                 format!("the generator was late: p99 {} outside faults", millis(offered.lateness_p99_us))
@@ -79,12 +92,14 @@ impl Checker for Validity {
         finding.count("acked", acked);
         finding.count("due_outside_faults", offered.due);
         finding.count("sent_outside_faults", offered.left);
+        finding.count("acked_outside_faults", offered.acked);
         finding.count("not_sent", offered.not_sent);
         finding.count("lateness_p99_us", offered.lateness_p99_us);
         finding.summary = format!(
-            "outside faults {} of {} due were sent, p99 {} late; {} had no session",
+            "outside faults {} of {} due were sent and {} acked, p99 {} late; {} had no session",
             offered.left,
             offered.due,
+            offered.acked,
             millis(offered.lateness_p99_us),
             offered.not_sent
         );
@@ -98,6 +113,8 @@ pub struct Offered {
     pub due: u64,
     /// Of these, how many were sent.
     pub left: u64,
+    /// Of these, how many were acked, however late.
+    pub acked: u64,
     /// Messages of the whole schedule whose user had no session.
     pub not_sent: u64,
     /// p99 of their lateness.
@@ -121,6 +138,7 @@ impl Offered {
             offered.due += 1;
             if let Some(sent_us) = life.sent_us() {
                 offered.left += 1;
+                offered.acked += u64::from(life.is_acked());
                 lateness.push(sent_us.saturating_sub(due_us));
             }
         }
@@ -175,10 +193,12 @@ impl Checker for FaultsBit {
 
 #[cfg(test)]
 mod tests {
+    use chat_protocol::events::Code;
+
     use super::{FaultsBit, Validity};
     use crate::{
         checkers::{Verdict, fixture::Run},
-        history::{FaultStep, Phase, What},
+        history::{FaultStep, Phase, What, Why},
     };
 
     #[test]
@@ -197,6 +217,15 @@ mod tests {
                 other => other,
             })
         };
+        let refused = |run: Run, which: std::ops::Range<u32>| {
+            run.mapped(|what| match what {
+                What::Acked { message, .. } if which.contains(&message) => {
+                    What::Refused { message, code: Code::Busy }
+                }
+                other => other,
+            })
+        };
+        let outage = || Run::clean(250).with_postgres_outage(5_000, 8_000);
         for (name, run, expected) in [
             ("clean", run(), Holds),
             ("nothing acked", run().without(|m| matches!(m, What::Acked { .. })), Unknown),
@@ -206,6 +235,11 @@ mod tests {
             ("too late", late(60_000), Unknown),
             ("a few not sent", unsent(4), Holds),
             ("many not sent", unsent(10), Unknown),
+            ("a few not acked", refused(run(), 95..100), Holds),
+            ("many not acked", refused(run(), 90..100), Unknown),
+            ("only the first acked", refused(run(), 1..100), Unknown),
+            ("many not acked in a fault", refused(outage(), 50..85), Holds),
+            ("no ack ever again after a fault", refused(outage(), 50..250), Unknown),
         ] {
             let finding = run.judged(&Validity);
             assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
@@ -214,6 +248,21 @@ mod tests {
         let history = run.history().with_doubt("7 events did not fit");
         let finding = crate::checkers::check_with(&[&Validity], &run.case(&history));
         assert_eq!(finding.verdict, Unknown);
+    }
+
+    #[test]
+    fn a_late_ack_is_an_ack() {
+        let timed_out = |message| What::Indeterminate { message, why: Why::Timeout };
+        let mut run = Run::clean(100);
+        for message in 0..100 {
+            run = run.inserted_before(
+                |what| matches!(what, What::Acked { message: acked, .. } if *acked == message),
+                timed_out(message),
+            );
+        }
+        let finding = run.judged(&Validity);
+        assert_eq!((finding.verdict, finding.counts["acked_outside_faults"]), (Verdict::Holds, 100));
+        assert!(finding.summary.contains("100 acked"), "{finding:#?}");
     }
 
     #[test]
