@@ -36,7 +36,8 @@ impl Checker for Survival {
                 ProcessDid::Exited { status, asked: false } => {
                     deaths += 1;
                     finding.violated(|| {
-                        let memory = if status.contains("9") && status.contains("signal") {
+                        // Signals are written by their names, by the parent process.
+                        let memory = if status.contains("SIGKILL") {
                             " (not sent by squall: short of memory?)"
                         } else {
                             ""
@@ -75,7 +76,8 @@ mod tests {
     #[test]
     fn every_way_to_be_wrong() {
         use Verdict::{Holds, Unknown, Violated};
-        let exited = |asked| What::Exited { process: "node-1".into(), status: "signal: 9".into(), asked };
+        let exited =
+            |asked| What::Exited { process: "node-1".into(), status: "signal SIGKILL".into(), asked };
         let event = Lifecycle::Panicked { message: "index out of bounds".into() };
         for (name, run, expected) in [
             ("clean", Run::clean(6), Holds),
@@ -86,6 +88,16 @@ mod tests {
         ] {
             let finding = run.judged(&Survival);
             assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
+        }
+    }
+
+    #[test]
+    fn a_kill_that_nobody_sent_may_be_the_kernel_short_of_memory() {
+        for (status, hinted) in [("signal SIGKILL", true), ("signal SIGSEGV", false), ("exit code 9", false)]
+        {
+            let exited = What::Exited { process: "node-1".into(), status: status.into(), asked: false };
+            let finding = Run::clean(6).with(exited).judged(&Survival);
+            assert_eq!(finding.details[0].text.contains("short of memory?"), hinted, "{finding:#?}");
         }
     }
 }
