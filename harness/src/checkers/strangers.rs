@@ -1,18 +1,22 @@
 //! **Claim: nobody can make a node take what breaks the protocol.** Every malformed or oversize frame that a stranger sent
 //! was refused, ignored, or cost the stranger its connection; a body above the limit was answered `invalid`.
 //!
+//! Another fault that is in force while they are at it excuses what it does to the strangers as to everybody: a cut
+//! connection; `draining`, from a node that is being stopped; silence, from a node that is frozen.
+//!
 //! That no user noticed is what the other checkers claim; that no node died of it is [`super::survival`]'s.
 //!
-//! **Evidence**: what the strangers saw of each frame they sent. **Cannot see** frames nobody thought of.
+//! **Evidence**: what the strangers saw of each frame they sent. **Cannot see** frames nobody thought of, nor when each was
+//! sent: the other fault need only touch the time of the strangers.
 //!
 //! **Cost**: linear in kinds of frames.
 
 use chat_protocol::events::Code;
 
 use crate::{
-    checkers::{Case, Checker, Finding},
-    history::Treated,
-    plan::{FaultKind, clients::OVERSIZE_BODY},
+    checkers::{Case, Checker, Finding, windows},
+    history::{Treated, index::BadFrames},
+    plan::{FaultKind, ProcessName, clients::OVERSIZE_BODY},
 };
 
 /// See the [module](self).
@@ -29,9 +33,6 @@ impl Checker for Strangers {
     }
 
     fn judge(&self, case: &Case<'_>, finding: &mut Finding) {
-        let is_strange = |kind: &FaultKind| {
-            matches!(kind, FaultKind::ClientMalformed { .. } | FaultKind::ClientOversize { .. })
-        };
         if !case.plan.faults.iter().any(|planned| is_strange(&planned.fault)) {
             finding.not_applicable("no strangers were planned");
             return;
@@ -50,15 +51,13 @@ impl Checker for Strangers {
             if bad.treated == Treated::Taken {
                 finding.violated(|| format!("{} was taken for good {} times", bad.frame, bad.times));
             } else if must_be_refused && bad.treated != Treated::Refused(Code::Invalid) {
-                // A node that dies or drains meanwhile cuts everybody; the planned faults tell whether one did.
-                let alone = case.plan.faults.iter().all(|planned| is_strange(&planned.fault));
-                if alone {
-                    finding.violated(|| {
-                        format!(
-                            "{} was not refused as invalid but {:?}, {} times",
-                            bad.frame, bad.treated, bad.times
-                        )
-                    });
+                let text = || {
+                    let BadFrames { frame, treated, times, .. } = bad;
+                    format!("{frame} was not refused as invalid but {treated:?}, {times} times")
+                };
+                match excuse(case, bad) {
+                    Some(other) => finding.note(|| format!("{}, with {other} meanwhile", text())),
+                    None => finding.violated(text),
                 }
             }
         }
@@ -81,6 +80,34 @@ impl Checker for Strangers {
         finding.summary =
             format!("{sent} bad frames: {cut} cost the connection, {refused} refused, {ignored} ignored");
     }
+}
+
+fn is_strange(kind: &FaultKind) -> bool {
+    matches!(kind, FaultKind::ClientMalformed { .. } | FaultKind::ClientOversize { .. })
+}
+
+/// The name of another fault that explains how a frame was treated, if there was one while its strangers were at it.
+fn excuse<'a>(case: &'a Case<'_>, bad: &BadFrames) -> Option<&'a str> {
+    let planned = case.plan.faults.get(bad.fault as usize)?;
+    // Strangers keep to the plan.
+    let from_us = case.load_us().saturating_add(planned.at_ms.saturating_mul(1_000));
+    let to_us = from_us.saturating_add(planned.for_ms.saturating_mul(1_000));
+    let excuses = |other: &FaultKind| {
+        let a_node = windows::broken(other).iter().any(|process| matches!(process, ProcessName::Node(_)));
+        match bad.treated {
+            Treated::Cut => !is_strange(other),
+            Treated::Refused(Code::Draining) => {
+                a_node
+                    && matches!(other, FaultKind::ProcessTerminate { .. } | FaultKind::RollingRestart { .. })
+            }
+            Treated::Ignored => a_node && matches!(other, FaultKind::ProcessPause { .. }),
+            _ => false,
+        }
+    };
+    let mut others = case.windows.iter();
+    let other = others
+        .find(|other| excuses(&case.plan.faults[other.fault].fault) && other.touches(from_us, to_us))?;
+    Some(&other.name)
 }
 
 #[cfg(test)]
@@ -113,6 +140,41 @@ mod tests {
             ("a long body refused as busy", sent(OVERSIZE_BODY, Treated::Refused(Code::Busy)), Violated),
             ("a long body ignored", sent(OVERSIZE_BODY, Treated::Ignored), Violated),
             ("nobody reached", sent("binary", Treated::Unreached), Unknown),
+        ] {
+            let finding = run.judged(&Strangers);
+            assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
+        }
+    }
+
+    #[test]
+    fn another_fault_excuses_only_what_it_does_and_only_in_its_time() {
+        use Verdict::{Holds, Violated};
+        let node = || vec![ProcessName::Node(1)];
+        let killed = || FaultKind::ProcessKill { processes: node() };
+        let stopped = || FaultKind::ProcessTerminate { processes: node() };
+        let frozen = || FaultKind::ProcessPause { processes: node() };
+        // The strangers are at it from 1 s to 2 s.
+        let sent = |treated, other: FaultKind, [from_ms, to_ms]: [u64; 2]| {
+            Run::clean(40)
+                .with_fault(FaultKind::ClientOversize { strangers: 1 }, [1_000, 1_000, 2_000, 2_100])
+                .with_fault(other, [from_ms, from_ms, to_ms, to_ms])
+                .with(What::Stranger { fault: 0, frame: OVERSIZE_BODY.into(), treated })
+        };
+        let (busy, draining) = (Treated::Refused(Code::Busy), Treated::Refused(Code::Draining));
+        for (name, run, expected) in [
+            ("cut by a kill", sent(Treated::Cut, killed(), [1_200, 1_500]), Holds),
+            ("cut long before a kill", sent(Treated::Cut, killed(), [3_000, 3_500]), Violated),
+            ("cut long after a kill", sent(Treated::Cut, killed(), [200, 500]), Violated),
+            (
+                "cut in a kill that never healed",
+                sent(Treated::Cut, killed(), [200, 500]).never_healed(1),
+                Holds,
+            ),
+            ("busy", sent(busy, killed(), [1_200, 1_500]), Violated),
+            ("draining", sent(draining, stopped(), [1_200, 1_500]), Holds),
+            ("draining, and nobody asked", sent(draining, killed(), [1_200, 1_500]), Violated),
+            ("silent while frozen", sent(Treated::Ignored, frozen(), [1_200, 1_500]), Holds),
+            ("silent while killed", sent(Treated::Ignored, killed(), [1_200, 1_500]), Violated),
         ] {
             let finding = run.judged(&Strangers);
             assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
