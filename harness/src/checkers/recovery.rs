@@ -30,8 +30,9 @@ use crate::{
 pub const NORMAL_FOR_S: u64 = 3;
 /// Messages of every ten that must be acked.
 const NORMAL_ACKED_OF_TEN: u64 = 9;
-/// Median latency that is normal however quick the cluster was before.
-const NORMAL_SLACK_US: u64 = 5_000;
+/// Median latency above the one from before that is normal all the same: no user feels it, and a busy machine makes as much
+/// of it as the generator's own lateness may be.
+const NORMAL_SLACK_US: u64 = 50_000;
 /// Time without a fault after which users who are not back to normal are not just getting over one. Most of the catalogue
 /// is back within five seconds, and its scenarios leave about ten of load after the last heal.
 pub const WATCHED_ENOUGH_US: u64 = 10_000_000;

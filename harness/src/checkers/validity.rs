@@ -8,8 +8,8 @@
 //!   may have no session, which is the cluster's doing and counted elsewhere;
 //! - outside fault windows, at least [`ACKED_OF_HUNDRED`] of a hundred messages sent were acked, however late: a cluster
 //!   that promises nothing breaks no promise, and everything else would hold;
-//! - outside fault windows, sends left on time: the p99 of (sent - due) is below [`LATENESS_MAX_US`]. A later generator
-//!   measures itself.
+//! - outside fault windows, sends left on time: the p99 of (sent - due) is below the plan's `lateness_p99_max_ms`. A later
+//!   generator measures itself.
 //!
 //! *Outside fault windows*: neither in a fault nor in the time users needed to get over it; if they never did, only the
 //! first [`WATCHED_ENOUGH_US`](super::recovery::WATCHED_ENOUGH_US) after the heal are that time.
@@ -28,8 +28,6 @@ pub const OFFERED_OF_HUNDRED: u64 = 95;
 /// Messages of every hundred sent outside faults that must be acked: fewer, and the cluster was not at work. As many as
 /// must leave, as a message that is refused is as good as one that was never sent.
 pub const ACKED_OF_HUNDRED: u64 = 95;
-/// p99 of the generator's lateness that is still noise against the latencies it measures.
-pub const LATENESS_MAX_US: u64 = 50_000;
 
 const PHASES: [Phase; 8] = [
     Phase::Environment,
@@ -84,7 +82,7 @@ impl Checker for Validity {
                 format!("outside faults, only {} of {} messages sent were acked", offered.acked, offered.left)
             });
         }
-        if offered.lateness_p99_us >= LATENESS_MAX_US {
+        if offered.lateness_p99_us >= case.plan.load.lateness_p99_max_ms * 1_000 {
             finding.unknown(|| {
                 format!("the generator was late: p99 {} outside faults", millis(offered.lateness_p99_us))
             });
