@@ -1,8 +1,8 @@
 -- How far the writers have got, moved in the same transaction as the rows it speaks of.
 --
 -- Kafka keeps committed offsets as well, but those move a little later, in another system; after a crash the two
--- disagree and this one is right. A writer that is given a partition starts at `next_offset`, and asks Kafka only when
--- there is no line here.
+-- disagree and this one is right. A writer that is given a partition starts at `next_offset`; with no
+-- line here, at the beginning of the log, as a database restored from a backup has neither the line nor the rows.
 create table writer_offsets (
     topic       text   not null,
     partition   int    not null,

@@ -22,7 +22,7 @@ fn stock_client() -> std::path::PathBuf {
         assert!(installed.status.success(), "this test needs node and npm, and could not install them");
     }
     std::fs::create_dir_all(&folder).unwrap();
-    for name in ["package.json", "package-lock.json", "talk.mjs", "verbs.mjs"] {
+    for name in ["package.json", "package-lock.json", "talk.mjs", "verbs.mjs", "resume_twice.mjs"] {
         std::fs::copy(source.join(name), folder.join(name)).unwrap();
     }
     if !folder.join("node_modules/socket.io-client/package.json").exists() {
@@ -56,6 +56,29 @@ async fn a_stock_client_talks_across_nodes_over_websocket_and_polling_and_resume
         String::from_utf8_lossy(&talked.stdout).into_owned() + &String::from_utf8_lossy(&talked.stderr);
     assert!(talked.status.success(), "{said}");
     assert!(said.contains(r#"{"talked":25,"resumed":5}"#), "{said}");
+}
+
+/// A second `resume` puts an end to the catch-up of the first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_resume_takes_the_place_of_the_first() {
+    let _alone = ground::alone().await;
+    let client = stock_client();
+    let out = tempfile::tempdir().unwrap();
+    let mut plan = ground::plan("smoke", &ground::choices(13), |text| text);
+    (plan.cluster.nodes, plan.cluster.writers) = (1, 1);
+    let standing = ground::Standing::up("twice", &plan, out.path()).await;
+    let address = standing.field.cluster.address(ProcessName::Node(1)).unwrap();
+    let resumed = tokio::process::Command::new("node")
+        .args(["resume_twice.mjs", &format!("http://{address}")])
+        .current_dir(client)
+        .output()
+        .await
+        .unwrap();
+    standing.down().await;
+    let said =
+        String::from_utf8_lossy(&resumed.stdout).into_owned() + &String::from_utf8_lossy(&resumed.stderr);
+    println!("{said}");
+    assert!(resumed.status.success(), "{said}");
 }
 
 /// Who was away for longer than the log keeps what was said is told so, and not given a room with a hole in it.

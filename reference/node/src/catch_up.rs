@@ -17,7 +17,6 @@ use crate::{
     kafka::reader::{Piece, ReadError},
     limits::{CATCH_UP_BATCH, FULL_SOCKET_RETRY, LOOK_BACK_RECORDS, RECENT_IDS, SLOW_CLIENT_PATIENCE},
     partition::Missed,
-    ring::Entry,
     room::{Behind, Straggler, replayed},
 };
 
@@ -26,6 +25,8 @@ use crate::{
 enum Stop {
     /// The socket is gone.
     Closed,
+    /// The member has left, or has resumed or joined anew: another catch-up, or none, is its business.
+    Superseded,
     /// The client did not read for too long.
     TooSlow,
     /// The log no longer has what is missing.
@@ -36,7 +37,7 @@ enum Stop {
 pub async fn run(hub: Arc<Hub>, straggler: Straggler) {
     let socket = straggler.socket.clone();
     match bring(&hub, straggler).await {
-        Ok(()) | Err(Stop::Closed) => {}
+        Ok(()) | Err(Stop::Closed | Stop::Superseded) => {}
         Err(Stop::TooSlow) => {
             hub.meters().too_slow.increment(1);
             part(socket, Code::TooSlow, "this client read too slowly; resume from the last position seen")
@@ -60,6 +61,7 @@ async fn bring(hub: &Arc<Hub>, straggler: Straggler) -> Result<(), Stop> {
     let mut from = from.offset;
     let mut patience = Patience { why, since };
     let mut seen = HashSet::new();
+    let mut looked_back = false;
     let mut pace = interval(FULL_SOCKET_RETRY);
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (id, partition) = hub.home(&room);
@@ -74,8 +76,12 @@ async fn bring(hub: &Arc<Hub>, straggler: Straggler) -> Result<(), Stop> {
                 continue;
             }
             Missed::Messages(entries, next) => (entries, next),
-            Missed::InLog(to) => match hub.reader().read(piece(id, from, to, &room, seen.is_empty())).await {
-                Ok(read) => (read.entries, read.next),
+            Missed::InLog(to) => match hub.reader().read(piece(id, from, to, &room, !looked_back)).await {
+                Ok(read) => {
+                    looked_back = true;
+                    seen.extend(read.before);
+                    (read.entries, read.next)
+                }
                 Err(ReadError::OutOfRange) => return Err(Stop::OutOfRange),
                 // Kafka is away: the member waits for it, as it would for a live message.
                 Err(_) => {
@@ -92,7 +98,11 @@ async fn bring(hub: &Arc<Hub>, straggler: Straggler) -> Result<(), Stop> {
             if !seen.insert(entry.1.id.clone()) {
                 continue;
             }
-            emit(&socket, id, entry, &mut patience, &mut pace).await?;
+            let message = replayed(Position { partition: id, offset: entry.0 }, &entry.1);
+            // Under the lock of the partition, so that no verb of this member comes between the question and the message.
+            let hand_over =
+                || partition.for_member(&room, socket.id, ticket, || socket.emit(events::MESSAGE, &message));
+            emit(hand_over, &mut patience, &mut pace).await?;
             hub.meters().receipts.increment(1);
         }
         from = next;
@@ -103,7 +113,7 @@ async fn bring(hub: &Arc<Hub>, straggler: Straggler) -> Result<(), Stop> {
 }
 
 fn piece(partition: i32, from: i64, to: i64, room: &str, first: bool) -> Piece {
-    // Later pieces need not look back: what stands before them was in this catch-up.
+    // Later pieces need not look back: what stands before them was in this catch-up, or was looked at by the first.
     let look_back = if first { LOOK_BACK_RECORDS } else { 0 };
     Piece { partition, from, to, room: Some(room.to_owned()), most: CATCH_UP_BATCH, look_back }
 }
@@ -116,29 +126,28 @@ struct Patience {
     since: Instant,
 }
 
+/// Hands a message over, as soon as the socket takes it.
 async fn emit(
-    socket: &SocketRef,
-    partition: i32,
-    (offset, record): &Entry,
+    hand_over: impl Fn() -> Option<Result<(), SendError>>,
     patience: &mut Patience,
     pace: &mut tokio::time::Interval,
 ) -> Result<(), Stop> {
-    let message = replayed(Position { partition, offset: *offset }, record);
     loop {
-        match socket.emit(events::MESSAGE, &message) {
-            Ok(()) => {
+        match hand_over() {
+            None => return Err(Stop::Superseded),
+            Some(Ok(())) => {
                 if patience.why == Behind::Resuming {
                     patience.since = Instant::now();
                 }
                 return Ok(());
             }
-            Err(SendError::Socket(SocketError::InternalChannelFull)) => {
+            Some(Err(SendError::Socket(SocketError::InternalChannelFull))) => {
                 if patience.since.elapsed() > SLOW_CLIENT_PATIENCE {
                     return Err(Stop::TooSlow);
                 }
                 pace.tick().await;
             }
-            Err(_) => return Err(Stop::Closed),
+            Some(Err(_)) => return Err(Stop::Closed),
         }
     }
 }

@@ -5,6 +5,10 @@ use std::time::Duration;
 /// Verbs of one socket that wait for their turn. Beyond it the verb is answered `busy`.
 pub const VERBS_PER_SOCKET: usize = 256;
 
+/// Acks of one socket that wait for room in its buffer. A client that asks on and does not read loses the rest, and is
+/// disconnected.
+pub const ACKS_WAITING: usize = 256;
+
 /// Messages that wait for Kafka's confirmation, over all sockets. At 16 KiB each this is at most 128 MiB.
 /// Beyond it a `send` is answered `busy`.
 pub const SENDS_IN_FLIGHT: usize = 8_192;
@@ -37,11 +41,13 @@ pub const RING_BYTES: usize = 8 * 1024 * 1024;
 /// Recent message ids remembered per partition to recognise a client's retry. Must outlast the ack time-out.
 pub const RECENT_IDS: usize = 16_384;
 
-/// Records before the wanted one that are read along, so that a retry of an earlier message is recognised.
-pub const LOOK_BACK_RECORDS: i64 = 512;
+/// Records before the wanted one that are read along, so that a retry of an earlier message is recognised. Must outlast the
+/// ack time-out (5 s), after which a client retries: this is ten seconds of 200 messages/s in one partition.
+pub const LOOK_BACK_RECORDS: i64 = 2_048;
 
-/// Records of the log read into memory when a node starts, per partition: rolling restarts then need no Kafka reads.
-pub const WARM_UP_RECORDS: i64 = 1_024;
+/// Records of the log read into memory when a node starts, per partition: rolling restarts then need no Kafka reads, and a
+/// retry of what was said before is recognised, as above.
+pub const WARM_UP_RECORDS: i64 = 2_048;
 
 /// Messages a member's catch-up takes from memory or Kafka at a time.
 pub const CATCH_UP_BATCH: usize = 128;

@@ -97,6 +97,11 @@ pub fn verb_refused(code: Code) {
     counter!("chat_node_verbs_refused_total", "code" => label).increment(1);
 }
 
+/// An ack was dropped, as too many of its socket wait already ([`crate::limits::ACKS_WAITING`]).
+pub fn too_many_acks() {
+    counter!("chat_node_acks_dropped_total").increment(1);
+}
+
 /// A connection was reset, as its peer took nothing for [`crate::limits::WRITE_PATIENCE`].
 pub fn stalled_write() {
     counter!("chat_node_stalled_writes_total").increment(1);
@@ -122,6 +127,10 @@ impl Default for Meters {
         describe_counter!("chat_node_sessions_total", "Sessions that began");
         describe_counter!("chat_node_sessions_ended_total", "Sessions that ended, by reason");
         describe_counter!("chat_node_verbs_refused_total", "Verbs answered with an error, by code");
+        describe_counter!(
+            "chat_node_acks_dropped_total",
+            "Acks dropped, their client asking on without reading"
+        );
         describe_counter!(
             "chat_node_stalled_writes_total",
             "Connections reset as their peer took nothing for too long"

@@ -234,6 +234,14 @@ impl Partition {
         }
     }
 
+    /// Acts for a member, as it was when `ticket` was given: nobody leaves, resumes or joins meanwhile. `None` when it is no
+    /// longer that member.
+    pub fn for_member<T>(&self, room: &str, socket: Sid, ticket: u64, act: impl FnOnce() -> T) -> Option<T> {
+        let mut state = self.state();
+        state.rooms.get_mut(room)?.member(socket, ticket)?;
+        Some(act())
+    }
+
     /// Sends something that may get lost to the members of a room.
     pub fn whisper(&self, room: &str, event: &str, payload: &impl Serialize, except: &str) {
         if let Some(room) = self.state().rooms.get(room) {

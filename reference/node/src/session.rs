@@ -14,7 +14,7 @@ use socketioxide::{
     handler::ConnectHandler,
     socket::DisconnectReason,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{limits, meters, node::Node};
@@ -70,8 +70,9 @@ fn admit(node: &Node, socket: &SocketRef, TryData(auth): TryData<Auth>) -> Resul
     }
     let (queue, verbs) = mpsc::channel(limits::VERBS_PER_SOCKET);
     let gone = CancellationToken::new();
+    let waiting = Arc::new(Semaphore::new(limits::ACKS_WAITING));
     for kind in Verb::KINDS {
-        socket.on(kind.event(), Queue::new(kind, queue.clone()));
+        socket.on(kind.event(), Queue::new(kind, queue.clone(), Arc::clone(&waiting)));
     }
     let left = gone.clone();
     socket.on_disconnect(move |reason: DisconnectReason| async move {

@@ -31,8 +31,8 @@ pub fn of_sqlstate(code: &str) -> Blame {
         // An index row or a value beyond a fixed limit of PostgreSQL. The rest of class 54 (statement too complex, too
         // many columns) speaks of our SQL and not of a record.
         "54000" => Blame::Record,
-        // Unique violations cannot come from `on conflict do nothing`. One that comes all the same (a trigger, an
-        // exclusion constraint added by hand) would condemn messages that are merely repeated.
+        // A repeated message is no violation (`on conflict (room, id) do nothing`). Another one at a known offset is: the log
+        // was cut, and the record is as good as any.
         "23505" | "23P01" => Blame::Database,
         // Data exceptions (22021: U+0000 in a text) and constraints (23514: a check).
         _ if code.starts_with("22") || code.starts_with("23") => Blame::Record,

@@ -1,6 +1,7 @@
 //! The Kafka topic of records that cannot be stored.
 //!
-//! A dead letter is the record as it was (key and value), with the headers `reason`, `topic`, `partition` and `offset`.
+//! A dead letter is the record as it was (key and value), with the headers `reason`, `topic`, `partition` and `offset`. One
+//! that the broker finds too large goes without key and value, and the header `left_out_bytes` says how much that was.
 //! It is confirmed by Kafka before the offset moves past the record. So none is lost; a writer that dies in between
 //! sends it twice, and `partition` and `offset` tell that it is the same.
 
@@ -8,7 +9,7 @@ use std::collections::BTreeSet;
 
 use chat_protocol::Position;
 use metrics::counter;
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
@@ -16,6 +17,9 @@ use crate::batch::Entry;
 use crate::broker::Quiet;
 use crate::config::{Config, DEAD_LETTER_TIMEOUT};
 use crate::telemetry::emit;
+
+/// Longest letter that librdkafka takes from us: far above what brokers allow by default (1 MiB).
+const LETTER_MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// Sends dead letters.
 pub struct DeadLetters {
@@ -37,6 +41,8 @@ impl DeadLetters {
             .kafka_client()
             .set("enable.idempotence", "true")
             .set("message.timeout.ms", DEAD_LETTER_TIMEOUT.as_millis().to_string())
+            // The broker decides what is too large, not the client: a letter is its record, and a little more.
+            .set("message.max.bytes", LETTER_MAX_BYTES.to_string())
             .create_with_context(Quiet)?;
         Ok(Self {
             producer,
@@ -62,10 +68,22 @@ impl DeadLetters {
             .insert(Header { key: "topic", value: Some(&self.from) })
             .insert(Header { key: "partition", value: Some(&at_partition) })
             .insert(Header { key: "offset", value: Some(&at_offset) });
-        let mut letter = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers);
+        let mut letter = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers.clone());
         letter.key = entry.key.as_deref();
         letter.payload = entry.payload.as_deref();
-        self.producer.send(letter, DEAD_LETTER_TIMEOUT).await.map_err(|(error, _)| error)?;
+        let sent = self.producer.send(letter, DEAD_LETTER_TIMEOUT).await.map_err(|(error, _)| error);
+        match sent {
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                // A record just below the broker's limit, and four headers. Waiting would not make it smaller, and the
+                // record stays where its letter says.
+                let bytes = entry.payload.as_ref().map_or(0, Vec::len).to_string();
+                let headers = headers.insert(Header { key: "left_out_bytes", value: Some(&bytes) });
+                let letter = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers);
+                self.producer.send(letter, DEAD_LETTER_TIMEOUT).await.map_err(|(error, _)| error)?;
+            }
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
         self.sent.insert(entry.position);
         counter!("chat_writer_dead_letters_total").increment(1);
         emit!(WriterDeadLettered, partition, offset, reason);

@@ -14,13 +14,16 @@ use crate::batch::Entry;
 use crate::blame::{self, Blame};
 use crate::config::{Config, MIGRATION_TIMEOUT, PROBE_TIMEOUT};
 
+/// A message that is there already is left alone. Another message at the same offset is an error, and stops the writing: the
+/// log was cut or made anew, and to go on would lose what it holds now, without a word.
+///
 /// Rows and the offsets that follow them, in one statement: one round trip, and one transaction that is never seen half
 /// open. If the answer is lost, the statement can be sent again: its rows are there already, its offsets too.
 const WRITE: &str = "\
 with written as (
     insert into messages (room, id, partition, kafka_offset, sender, body, sent_at_ms)
     select * from unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::text[], $6::text[], $7::bigint[])
-    on conflict do nothing
+    on conflict (room, id) do nothing
     returning 1
 ), moved as (
     insert into writer_offsets (topic, partition, next_offset)

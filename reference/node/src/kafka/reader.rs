@@ -40,6 +40,8 @@ pub struct Read {
     pub entries: Vec<Entry>,
     /// Where to go on.
     pub next: i64,
+    /// Ids of the messages of the room that stand before the piece, as far as it looked back.
+    pub before: Vec<String>,
 }
 
 /// Which messages of the log are wanted.
@@ -155,7 +157,7 @@ fn read(consumer: &BaseConsumer, topic: &str, piece: &Piece) -> Result<Read, Rea
 fn collect(consumer: &BaseConsumer, start: i64, piece: &Piece) -> Result<Read, ReadError> {
     let deadline = Instant::now() + limits::LOG_READ;
     let mut seen: HashSet<(String, String)> = HashSet::new();
-    let mut read = Read { entries: Vec::new(), next: piece.from };
+    let mut read = Read { entries: Vec::new(), next: piece.from, before: Vec::new() };
     let mut first = true;
     while read.next < piece.to && read.entries.len() < piece.most {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -185,9 +187,12 @@ fn collect(consumer: &BaseConsumer, start: i64, piece: &Piece) -> Result<Read, R
         if let Some(record) = record
             && piece.room.as_ref().is_none_or(|room| record.room == *room)
             && seen.insert((record.room.clone(), record.id.clone()))
-            && wanted
         {
-            read.entries.push((offset, Arc::new(record)));
+            if wanted {
+                read.entries.push((offset, Arc::new(record)));
+            } else {
+                read.before.push(record.id);
+            }
         }
         if wanted {
             read.next = offset + 1;

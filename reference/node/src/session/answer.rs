@@ -12,12 +12,16 @@ use socketioxide::{
     socket::Socket,
 };
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use crate::{limits, meters};
 
 /// Where the ack of one verb goes. It is given exactly once.
 pub(crate) struct Answer {
     socket: Arc<Socket>,
     ack: Option<i64>,
+    /// Places for acks of this socket that wait for room in its buffer.
+    waiting: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Answer {
@@ -27,27 +31,48 @@ impl std::fmt::Debug for Answer {
 }
 
 impl Answer {
-    pub(crate) fn new(socket: Arc<Socket>, ack: Option<i64>) -> Self {
-        Self { socket, ack }
+    pub(crate) fn new(socket: Arc<Socket>, ack: Option<i64>, waiting: Arc<Semaphore>) -> Self {
+        Self { socket, ack, waiting }
     }
 
     /// Done.
     pub(crate) fn ok<T: Serialize + std::marker::Send + Sync + 'static>(self, value: T) {
-        self.give(Reply::Ok(value));
+        self.give(Reply::Ok(value), ());
+    }
+
+    /// Done, with something large: what was granted for it is held for as long as it is.
+    pub(crate) fn ok_holding<T: Serialize + std::marker::Send + Sync + 'static>(
+        self,
+        value: T,
+        granted: OwnedSemaphorePermit,
+    ) {
+        self.give(Reply::Ok(value), granted);
     }
 
     /// Not done.
     pub(crate) fn refuse(self, code: Code, message: &str) {
         meters::verb_refused(code);
-        self.give(Reply::<()>::Error(Refusal { code, message: message.to_owned() }));
+        self.give(Reply::<()>::Error(Refusal { code, message: message.to_owned() }), ());
     }
 
-    fn give<T: Serialize + std::marker::Send + Sync + 'static>(self, reply: Reply<T>) {
+    fn give<T: Serialize + std::marker::Send + Sync + 'static>(
+        self,
+        reply: Reply<T>,
+        held: impl std::marker::Send + 'static,
+    ) {
         if self.try_give(&reply) {
             return;
         }
-        // The socket's buffer is full of messages. An ack is not lost for that; it waits as long as a slow client may.
+        // The socket's buffer is full of messages. An ack is not lost for that; it waits as long as a slow client may. One
+        // that goes on asking and does not read what it is told has had its acks, and is shown out.
+        let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
+            meters::too_many_acks();
+            // Refused while the buffer is full; then the write deadline of the connection ends it.
+            let _ = Arc::clone(&self.socket).disconnect();
+            return;
+        };
         tokio::spawn(async move {
+            let _held = (place, held);
             let since = Instant::now();
             let mut pace = tokio::time::interval(limits::FULL_SOCKET_RETRY);
             while since.elapsed() < limits::SLOW_CLIENT_PATIENCE {

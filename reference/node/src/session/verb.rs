@@ -10,7 +10,7 @@ use socketioxide::{
     handler::{FromMessageParts, MessageHandler, Value},
     socket::Socket,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::answer::Answer;
 
@@ -87,11 +87,13 @@ pub(super) struct Asked {
 pub(super) struct Queue {
     kind: Kind,
     asked: mpsc::Sender<Asked>,
+    waiting: Arc<Semaphore>,
 }
 
 impl Queue {
-    pub(super) fn new(kind: Kind, asked: mpsc::Sender<Asked>) -> Self {
-        Self { kind, asked }
+    /// `waiting` is one for all kinds of a socket.
+    pub(super) fn new(kind: Kind, asked: mpsc::Sender<Asked>, waiting: Arc<Semaphore>) -> Self {
+        Self { kind, asked, waiting }
     }
 }
 
@@ -102,7 +104,7 @@ impl MessageHandler<LocalAdapter, InOrder> for Queue {
     /// Called by the connection itself, one event after the other: this is where the order is still known.
     fn call(&self, socket: Arc<Socket>, mut value: Value, ack: Option<i64>) {
         let read = self.kind.read(&socket, &mut value);
-        let answer = Answer::new(socket, ack);
+        let answer = Answer::new(socket, ack, Arc::clone(&self.waiting));
         match read {
             Ok(verb) => {
                 let asked = Asked { verb, answer, at: Instant::now() };

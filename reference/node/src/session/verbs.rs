@@ -128,10 +128,10 @@ impl Session {
         // Beside the queue: a slow database must not hold up this client's sends.
         tokio::spawn(async move {
             match archive.page(&history).await {
-                Ok(page) => answer.ok(page),
+                // A page is large, and may have to wait for its client.
+                Ok(page) => answer.ok_holding(page, permit),
                 Err(error) => answer.refuse(Code::Unavailable, &error.to_string()),
             }
-            drop(permit);
         });
     }
 

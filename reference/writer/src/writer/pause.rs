@@ -176,7 +176,8 @@ impl Writer {
             .map_err(|source| Trouble::Kafka { what: "resuming", source })
     }
 
-    /// Where each partition goes on: where PostgreSQL says; else where Kafka says; else at the beginning.
+    /// Where each partition goes on: where PostgreSQL says, else at the beginning. Not where Kafka says: a PostgreSQL that was
+    /// restored from a backup, or failed over to a standby that lagged, has neither the line nor the rows.
     async fn first_unwritten(&mut self, partitions: &[i32]) -> Result<BTreeMap<i32, Offset>, Trouble> {
         if partitions.is_empty() {
             return Ok(BTreeMap::new());
@@ -185,7 +186,9 @@ impl Writer {
         let mut places: BTreeMap<i32, Offset> =
             known.iter().map(|(partition, next)| (*partition, Offset::Offset(*next))).collect();
         let unknown: Vec<i32> = partitions.iter().copied().filter(|p| !known.contains_key(p)).collect();
-        if !unknown.is_empty() {
+        if !self.config.has(Bug::CommitBeforeInsert) {
+            places.extend(unknown.into_iter().map(|partition| (partition, Offset::Beginning)));
+        } else if !unknown.is_empty() {
             let list = consumer::named(&self.config.topic, &unknown);
             let committed =
                 tokio::task::block_in_place(|| self.consumer.committed_offsets(list, KAFKA_CALL_TIMEOUT))

@@ -21,7 +21,8 @@ impl Writer {
         }
     }
 
-    /// Takes partitions, from where PostgreSQL says. If it says nothing, they wait with the others.
+    /// Takes partitions, from where PostgreSQL says; of which it has no line, from the beginning. If it says nothing at all,
+    /// they wait with the others.
     async fn assigned(&mut self, partitions: &[i32]) {
         let mut known = BTreeMap::new();
         if self.gate.is_open() && !partitions.is_empty() && !self.config.has(Bug::CommitBeforeInsert) {
@@ -33,11 +34,12 @@ impl Writer {
         if self.config.has(Bug::CommitBeforeInsert) && self.gate.is_open() {
             self.say_what_is_skipped(partitions).await;
         }
+        // While they wait, it does not matter where: the gate opens with a seek.
+        let told = self.gate.is_open() && !self.config.has(Bug::CommitBeforeInsert);
+        let untold = if told { Offset::Beginning } else { Offset::Stored };
         let places: Vec<(i32, Offset)> = partitions
             .iter()
-            .map(|partition| {
-                (*partition, known.get(partition).map_or(Offset::Stored, |next| Offset::Offset(*next)))
-            })
+            .map(|partition| (*partition, known.get(partition).map_or(untold, |next| Offset::Offset(*next))))
             .collect();
         let list = consumer::placed(&self.config.topic, places.iter().copied());
         if let Err(error) = consumer::assign(&*self.consumer, &list) {
