@@ -14,3 +14,4 @@ mod scenarios;
 mod service_faults;
 mod stock_client;
 mod tidy;
+mod writer;
