@@ -158,18 +158,18 @@ pub async fn inject(kind: &FaultKind, field: &Field) -> Result<ActiveFault, Faul
         FaultKind::RedisClientKill => {
             let endpoint = field.environment.verifier().redis_url;
             redis::kill_subscribers(&endpoint).await?;
-            strike_again(move || {
+            Hold::Striking(strike(move || {
                 let endpoint = endpoint.clone();
                 async move { redis::kill_subscribers(&endpoint).await.map_err(|error| error.to_string()) }
-            })
+            }))
         }
         FaultKind::PostgresTerminate => {
             let endpoint = field.environment.verifier().postgres_url;
             postgres::terminate_sessions(&endpoint).await?;
-            strike_again(move || {
+            Hold::Striking(strike(move || {
                 let endpoint = endpoint.clone();
                 async move { postgres::terminate_sessions(&endpoint).await.map_err(|error| error.to_string()) }
-            })
+            }))
         }
         FaultKind::PostgresReadOnly => {
             postgres::set_read_only(&field.environment.verifier().postgres_url, true).await?;
@@ -195,11 +195,11 @@ pub async fn inject(kind: &FaultKind, field: &Field) -> Result<ActiveFault, Faul
             let producer = kafka::producer(&field.environment.verifier())?;
             kafka::poison(&producer, &field.cluster, 0).await?;
             let (cluster, rounds) = (Arc::clone(&field.cluster), Arc::new(AtomicU32::new(1)));
-            strike_again(move || {
+            Hold::Striking(strike(move || {
                 let (producer, cluster) = (producer.clone(), Arc::clone(&cluster));
                 let round = rounds.fetch_add(1, Relaxed);
                 async move { kafka::poison(&producer, &cluster, round).await.map_err(|error| error.to_string()) }
-            })
+            }))
         }
         FaultKind::KafkaRebalance => {
             Hold::Stranger(stranger::join(&field.environment.verifier(), field.cluster.names()).await?)
@@ -221,13 +221,6 @@ pub fn lead(kind: &FaultKind) -> Duration {
 fn state(done: Result<(), EnvironmentError>) -> Result<Hold, FaultError> {
     done?;
     Ok(Hold::State)
-}
-
-fn strike_again<F>(blow: impl Fn() -> F + Send + 'static) -> Hold
-where
-    F: Future<Output = Result<u64, String>> + Send,
-{
-    Hold::Striking(strike(blow))
 }
 
 /// What is undone after a failed injection is undone as well as can be; the injection's error is the one that counts.

@@ -4,6 +4,8 @@
 pub mod arrivals;
 pub mod clients;
 pub mod fault;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod poison;
 
 use serde::{Deserialize, Serialize};

@@ -78,7 +78,7 @@ impl<'a> Case<'a> {
 
     /// True when a message was acked before the ledgers came to rest: then its members were still there to see it.
     pub fn owed_to_members(&self, message: u32) -> bool {
-        let at_rest_us = self.history.phase(Phase::Settled).unwrap_or(u64::MAX);
+        let at_rest_us = self.history.at_rest_us();
         self.history.life(message).acked_us().is_some_and(|acked_us| acked_us <= at_rest_us)
     }
 

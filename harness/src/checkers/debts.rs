@@ -25,7 +25,7 @@ use timed::TimedDebt;
 
 use crate::{
     history::{
-        History, Phase,
+        History,
         index::{NOWHERE, UserDid, UserStep},
     },
     plan::Arrivals,
@@ -146,7 +146,7 @@ impl Debts {
     pub fn of(arrivals: &Arrivals, history: &History) -> Self {
         let mut debts = Self::default();
         // Sessions are closed when the run is taken down; that is nobody's going away.
-        let at_rest_us = history.phase(Phase::Settled).unwrap_or(u64::MAX);
+        let at_rest_us = history.at_rest_us();
         for user in 0..history.users() {
             debts.add_user(user, history, arrivals, at_rest_us);
         }
@@ -270,7 +270,7 @@ mod tests {
     use super::*;
     use crate::{
         checkers::fixture::{Run, at},
-        history::What,
+        history::{Phase, What},
     };
 
     const JOIN: fn(i64, bool) -> What =

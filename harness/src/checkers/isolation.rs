@@ -13,10 +13,7 @@
 
 use crate::{
     checkers::{Case, Checker, Finding, case::ledger_name},
-    history::{
-        Phase,
-        index::{Receipt, UserDid},
-    },
+    history::index::{Receipt, UserDid},
 };
 
 /// A receipt may be stamped this much before its sender's socket was: two tasks, one machine, no lock between them.
@@ -37,7 +34,7 @@ impl Checker for Isolation {
 
     fn judge(&self, case: &Case<'_>, finding: &mut Finding) {
         let history = case.history;
-        let at_rest_us = history.phase(Phase::Settled).unwrap_or(u64::MAX);
+        let at_rest_us = history.at_rest_us();
         let (mut leaks, mut early) = (0_u64, 0_u64);
         for user in 0..history.users() {
             let rooms: Vec<u32> = case.plan.rooms_of(user).collect();

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     checkers::{Case, debts::Owing},
-    history::{Fate, Ledger, Phase, index::UserDid},
+    history::{Fate, Ledger, index::UserDid},
 };
 
 /// One line of a story.
@@ -90,7 +90,7 @@ fn whose(case: &Case<'_>, message: u32, room: u32, user: u32) -> Missed {
             later && case.arrival(receipt.message).is_some_and(|arrival| arrival.room == room)
         });
     // Who stayed to the end was to get it live, even if nothing else was said.
-    let at_rest_us = history.phase(Phase::Settled).unwrap_or(u64::MAX);
+    let at_rest_us = history.at_rest_us();
     if passed_over || went_us >= at_rest_us { Missed::Live } else { Missed::Resume }
 }
 

@@ -6,8 +6,8 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::wait;
 
-/// Blows are struck this often until they end: clients come back within a second, and are
-/// to be hit again while they are still busy recovering.
+/// Blows are struck this often until they end: clients come back within a second, and are to be hit again while they are
+/// still busy recovering.
 const STRIKE_EVERY: Duration = Duration::from_millis(1_000);
 
 /// A blow that a task strikes again and again.

@@ -430,6 +430,12 @@ impl History {
         self.phases.iter().find(|(at, _)| *at == phase).map(|(_, at_us)| *at_us)
     }
 
+    /// When users and ledgers had come to rest; never, in a history that ends before. What happens later is the end of the
+    /// run: users leave and disconnect then.
+    pub fn at_rest_us(&self) -> u64 {
+        self.phase(Phase::Settled).unwrap_or(NEVER)
+    }
+
     /// What the harness wanted a reader to know.
     pub fn notes(&self) -> &[(u64, String)] {
         &self.notes

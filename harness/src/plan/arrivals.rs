@@ -84,30 +84,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::plan::{ClusterPlan, Expect, LoadPlan, PLAN_FORMAT, Topology};
-
-    fn plan(seed: u64, nodes: u16, load: LoadPlan) -> Plan {
-        Plan {
-            format: PLAN_FORMAT,
-            scenario: "test".into(),
-            title: "test".into(),
-            seed,
-            cluster: ClusterPlan {
-                topology: Topology::DurableFirst,
-                nodes,
-                writers: 1,
-                partitions: 4,
-                node_flags: vec![],
-                writer_flags: vec![],
-                node_bug: None,
-                writer_bug: None,
-            },
-            load,
-            faults: vec![],
-            expect: Expect::default(),
-            settle_limit_ms: 0,
-        }
-    }
+    use crate::plan::{LoadPlan, fixture::plan};
 
     prop_compose! {
         fn any_plan()(

@@ -30,42 +30,24 @@ pub(super) fn message(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Arrival, ArrivalShape, ClusterPlan, Expect, LoadPlan, PLAN_FORMAT, Topology};
+    use crate::plan::{Arrival, ArrivalShape, LoadPlan, fixture};
 
     fn plan() -> Plan {
-        Plan {
-            format: PLAN_FORMAT,
-            scenario: "test".into(),
-            title: "test".into(),
-            seed: 1,
-            cluster: ClusterPlan {
-                topology: Topology::DurableFirst,
-                nodes: 2,
-                writers: 1,
-                partitions: 4,
-                node_flags: vec![],
-                writer_flags: vec![],
-                node_bug: None,
-                writer_bug: None,
-            },
-            load: LoadPlan {
-                users: 10,
-                rooms: 4,
-                rooms_per_user: 1,
-                room_prefix: "run-7-".into(),
-                rate_per_s: 1.0,
-                arrivals: ArrivalShape::Uniform,
-                body_min_bytes: 1,
-                body_max_bytes: 1,
-                warm_up_ms: 0,
-                duration_ms: 2_000,
-                ack_timeout_ms: 1_000,
-                lateness_p99_max_ms: 50,
-            },
-            faults: vec![],
-            expect: Expect::default(),
-            settle_limit_ms: 0,
-        }
+        let load = LoadPlan {
+            users: 10,
+            rooms: 4,
+            rooms_per_user: 1,
+            room_prefix: "run-7-".into(),
+            rate_per_s: 1.0,
+            arrivals: ArrivalShape::Uniform,
+            body_min_bytes: 1,
+            body_max_bytes: 1,
+            warm_up_ms: 0,
+            duration_ms: 2_000,
+            ack_timeout_ms: 1_000,
+            lateness_p99_max_ms: 50,
+        };
+        fixture::plan(1, 2, load)
     }
 
     #[test]

@@ -141,8 +141,8 @@ async fn bad_frames_are_refused_and_hurt_nobody() {
 async fn no_fault_on_clients_is_seen_among_users_who_behave() {
     let _alone = ground::alone().await;
     let out = tempfile::tempdir().unwrap();
-    let mut plan = ground::plan("smoke", &ground::choices(45), |text| text);
-    (plan.cluster.nodes, plan.cluster.writers, plan.load.duration_ms) = (2, 1, 20_000);
+    let mut plan = ground::quiet(45, 2);
+    plan.load.duration_ms = 20_000;
     assert!(plan.faults.is_empty());
     let standing = ground::Standing::up("clients", &plan, out.path()).await;
     let field = &standing.field;

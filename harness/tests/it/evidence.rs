@@ -182,8 +182,7 @@ async fn there_and_not_there(kind: &FaultKind, field: &Field, wrong: &mut Vec<St
 async fn on_a_cluster(name: &str, seed: u64, look: impl AsyncFnOnce(&Field, &mut Vec<String>)) {
     let _alone = ground::alone().await;
     let out = tempfile::tempdir().unwrap();
-    let mut plan = ground::plan("smoke", &ground::choices(seed), |text| text);
-    (plan.cluster.nodes, plan.cluster.writers) = (1, 1);
+    let mut plan = ground::quiet(seed, 1);
     // What a cluster must be made ready for is known from its plan.
     let prepared = [Some(skew()), fills_disk().then_some(FaultKind::PostgresDiskFull)].into_iter().flatten();
     plan.faults = prepared.map(|fault| PlannedFault { at_ms: 0, for_ms: 1_000, fault }).collect();

@@ -73,6 +73,13 @@ pub(crate) fn plan(name: &str, choices: &Choices, change: impl FnOnce(String) ->
     plan
 }
 
+/// A cluster of so many nodes and one writer, with nothing planned for it: for tests that look at it themselves.
+pub(crate) fn quiet(seed: u64, nodes: u16) -> Plan {
+    let mut plan = plan("smoke", &choices(seed), |text| text);
+    (plan.cluster.nodes, plan.cluster.writers) = (nodes, 1);
+    plan
+}
+
 /// Choices with a seed and a prefix of the test's own.
 pub(crate) fn choices(seed: u64) -> Choices {
     Choices { seed, room_prefix: format!("t{seed}-"), ..Choices::default() }

@@ -33,28 +33,28 @@ fn stock_client() -> std::path::PathBuf {
     folder
 }
 
+/// Runs one of the client's scripts; returns what it printed, or, if it failed, all it said.
+async fn run(client: &Path, script: &str, args: impl IntoIterator<Item = String>) -> Result<String, String> {
+    let ran = tokio::process::Command::new("node").arg(script).args(args).current_dir(client).output();
+    let ran = ran.await.unwrap();
+    let printed = String::from_utf8_lossy(&ran.stdout).into_owned();
+    if ran.status.success() { Ok(printed) } else { Err(printed + &String::from_utf8_lossy(&ran.stderr)) }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stock_client_talks_across_nodes_over_websocket_and_polling_and_resumes() {
     let _alone = ground::alone().await;
     let client = stock_client();
     let out = tempfile::tempdir().unwrap();
-    let mut plan = ground::plan("smoke", &ground::choices(11), |text| text);
-    (plan.cluster.nodes, plan.cluster.writers) = (2, 1);
+    let plan = ground::quiet(11, 2);
     let standing = ground::Standing::up("stock-client", &plan, out.path()).await;
 
     let nodes = standing.field.cluster.node_addresses();
-    let talked = tokio::process::Command::new("node")
-        .arg("talk.mjs")
-        .args(nodes.iter().map(|address| format!("http://{address}")))
-        .current_dir(client)
-        .output()
-        .await
-        .unwrap();
+    let urls = nodes.iter().map(|address| format!("http://{address}"));
+    let talked = run(&client, "talk.mjs", urls).await;
 
     standing.down().await;
-    let said =
-        String::from_utf8_lossy(&talked.stdout).into_owned() + &String::from_utf8_lossy(&talked.stderr);
-    assert!(talked.status.success(), "{said}");
+    let said = talked.unwrap();
     assert!(said.contains(r#"{"talked":25,"resumed":5}"#), "{said}");
 }
 
@@ -64,21 +64,12 @@ async fn a_second_resume_takes_the_place_of_the_first() {
     let _alone = ground::alone().await;
     let client = stock_client();
     let out = tempfile::tempdir().unwrap();
-    let mut plan = ground::plan("smoke", &ground::choices(13), |text| text);
-    (plan.cluster.nodes, plan.cluster.writers) = (1, 1);
+    let plan = ground::quiet(13, 1);
     let standing = ground::Standing::up("twice", &plan, out.path()).await;
     let address = standing.field.cluster.address(ProcessName::Node(1)).unwrap();
-    let resumed = tokio::process::Command::new("node")
-        .args(["resume_twice.mjs", &format!("http://{address}")])
-        .current_dir(client)
-        .output()
-        .await
-        .unwrap();
+    let resumed = run(&client, "resume_twice.mjs", [format!("http://{address}")]).await;
     standing.down().await;
-    let said =
-        String::from_utf8_lossy(&resumed.stdout).into_owned() + &String::from_utf8_lossy(&resumed.stderr);
-    println!("{said}");
-    assert!(resumed.status.success(), "{said}");
+    println!("{}", resumed.unwrap());
 }
 
 /// Who was away for longer than the log keeps what was said is told so, and not given a room with a hole in it.
@@ -87,23 +78,14 @@ async fn resuming_from_before_the_log_is_refused() {
     let _alone = ground::alone().await;
     let client = stock_client();
     let out = tempfile::tempdir().unwrap();
-    let mut plan = ground::plan("smoke", &ground::choices(12), |text| text);
-    (plan.cluster.nodes, plan.cluster.writers) = (1, 1);
+    let plan = ground::quiet(12, 1);
     let standing = ground::Standing::up("truncated", &plan, out.path()).await;
     let (cluster, node) = (&standing.field.cluster, ProcessName::Node(1));
     let address = cluster.address(node).unwrap();
     let say = async |verbs: &[Value]| {
-        let said = tokio::process::Command::new("node")
-            .arg("verbs.mjs")
-            .arg(format!("http://{address}"))
-            .args(verbs.iter().map(Value::to_string))
-            .current_dir(&client)
-            .output()
-            .await
-            .unwrap();
-        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-        let answers = String::from_utf8(said.stdout).unwrap();
-        answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+        let url = std::iter::once(format!("http://{address}"));
+        let said = run(&client, "verbs.mjs", url.chain(verbs.iter().map(Value::to_string))).await.unwrap();
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
     };
 
     let room = "truncated";

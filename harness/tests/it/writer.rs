@@ -141,8 +141,7 @@ impl Ledgers<'_> {
 async fn ledgers_that_disagree_lose_no_message() {
     let _alone = ground::alone().await;
     let out = tempfile::tempdir().unwrap();
-    let mut plan = ground::plan("smoke", &ground::choices(51), |text| text);
-    (plan.cluster.nodes, plan.cluster.writers) = (1, 1);
+    let plan = ground::quiet(51, 1);
     let standing = ground::Standing::up("ledgers", &plan, out.path()).await;
     let at = standing.field.environment.verifier();
     let producer = at.kafka_client().set("message.max.bytes", "2000000").create().unwrap();
