@@ -32,7 +32,10 @@ pub(crate) mod fixture;
 #[cfg(test)]
 mod mutations;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +84,11 @@ pub trait Checker: Sync {
     fn name(&self) -> &'static str;
     /// What it claims, in one line.
     fn claim(&self) -> &'static str;
+    /// What to do where this checker cannot tell.
+    fn when_unknown(&self) -> &'static str {
+        "run it again; if it stays unknown, the details of this claim name what could not be seen, and the logs in the \
+         run's folder say why"
+    }
     /// Looks for counter-examples, and for evidence that there would have been some.
     fn judge(&self, case: &Case<'_>, finding: &mut Finding);
 }
@@ -129,6 +137,17 @@ impl Judgement {
         }
     }
 
+    /// Of a run that cannot tell: the one thing to do next. What makes the whole run doubtful comes before what makes
+    /// one claim so.
+    pub fn next_step(&self) -> Option<&str> {
+        if self.verdict != Verdict::Unknown {
+            return None;
+        }
+        let of = |finding: &&Finding| finding.next_step.is_some();
+        let whole = ["validity", "faults"].into_iter().filter_map(|checker| self.finding(checker));
+        whole.chain(&self.findings).find(of)?.next_step.as_deref()
+    }
+
     /// A checker's finding.
     pub fn finding(&self, checker: &str) -> Option<&Finding> {
         self.findings.iter().find(|finding| finding.checker == checker)
@@ -149,6 +168,12 @@ pub fn check_with(checkers: &[&dyn Checker], case: &Case<'_>) -> Judgement {
     Judgement { verdict, objective_missed, findings, gaps }
 }
 
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
+}
+
 fn guarded(checker: &dyn Checker, case: &Case<'_>) -> Finding {
     // A checker only reads, so nothing is left half changed when it panics.
     let judged = catch_unwind(AssertUnwindSafe(|| {
@@ -157,13 +182,16 @@ fn guarded(checker: &dyn Checker, case: &Case<'_>) -> Finding {
         finding
     }));
     let mut finding = judged.unwrap_or_else(|panic| {
-        let message = panic.downcast_ref::<String>().map(String::as_str);
-        let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        let message = panic_message(panic.as_ref());
         let mut finding = Finding::about(checker.name(), checker.claim());
         finding.unknown(|| format!("the checker itself failed: {message}"));
         finding.summary = "the checker itself failed; please report this".to_owned();
+        finding.next_step = Some("report this as a bug of squall, with the run's folder".to_owned());
         finding
     });
+    if finding.verdict == Verdict::Unknown {
+        finding.next_step.get_or_insert_with(|| checker.when_unknown().to_owned());
+    }
     finding.close();
     finding
 }
@@ -193,6 +221,7 @@ mod tests {
         let judgement = check_with(&[&Clumsy, &durability::Durability], &run.case(&history));
         assert_eq!(judgement.verdict, Verdict::Unknown);
         assert!(judgement.findings[0].details[0].text.contains("over a stone"));
+        assert!(judgement.next_step().unwrap().contains("bug of squall"));
         assert_eq!(judgement.findings[1].verdict, Verdict::Holds);
         assert_eq!(judgement.exit(), Exit::Unknown);
     }
@@ -218,5 +247,14 @@ mod tests {
         assert_eq!(judgement.verdict, Verdict::Unknown, "{judgement:#?}");
         assert_eq!(judgement.finding("durability").unwrap().verdict, Verdict::Unknown);
         assert_eq!(judgement.finding("delivery").unwrap().verdict, Verdict::Unknown);
+        for finding in &judgement.findings {
+            assert_eq!(
+                finding.next_step.is_some(),
+                finding.verdict == Verdict::Unknown,
+                "{}",
+                finding.checker
+            );
+        }
+        assert_eq!(judgement.next_step(), judgement.finding("validity").unwrap().next_step.as_deref());
     }
 }

@@ -3,10 +3,14 @@
 mod all;
 mod contrast;
 mod door;
+mod shard;
 mod shrink;
 mod up;
 
-use std::path::{Path, PathBuf};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
@@ -14,12 +18,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     environment::{self, External, ProviderChoice},
     exit::Exit,
-    plan::{Plan, Topology},
+    plan::{Plan, Topology, fault::catalogue},
     progress::Progress,
     run::{
         self, Request,
         folder::{self, RunFolder},
-        judge,
+        judge, limits,
     },
     scenario::{Choices, library},
 };
@@ -30,11 +34,14 @@ use door::Refused;
 #[derive(Debug, Parser)]
 #[command(name = "squall", version, after_help = EXIT_CODES)]
 struct Squall {
+    /// Colours in what is shown. NO_COLOR is heeded where nothing is said here.
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    color: door::Colour,
     #[command(subcommand)]
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 holds · 1 violated · 2 unknown · 3 performance regression · 4 objective missed · \
+const EXIT_CODES: &str = "Exit codes: 0 holds · 1 violated · 2 unknown · 4 objective missed · \
                           64 usage · 69 environment · 70 a bug in squall · 130 interrupted";
 
 #[derive(Debug, Subcommand)]
@@ -62,6 +69,9 @@ enum Command {
         /// With What / Why / Expect of each.
         #[arg(long)]
         long: bool,
+        /// The kinds of fault instead: the fields each takes, and what proves that it bit.
+        #[arg(long, conflicts_with = "long")]
+        faults: bool,
     },
     /// Start services and a cluster, print their addresses, keep them until Ctrl-C.
     Up(up::UpArgs),
@@ -81,6 +91,18 @@ struct RunArgs {
     /// Run every scenario, one after the other; the worst decides the exit code.
     #[arg(long, conflicts_with = "plan")]
     all: bool,
+    /// Of all scenarios, only every n-th: one of n parts, for machines that work side by side.
+    #[arg(long, value_name = "I/N", requires = "all")]
+    shard: Option<shard::Shard>,
+    /// Cut the calm around the faults short: the same faults and claims, a verdict sooner.
+    #[arg(long)]
+    brief: bool,
+    /// Where the verdicts of many runs go, for CI: one suite a run, one case a claim.
+    #[arg(long, value_name = "FILE.XML", conflicts_with = "plan")]
+    junit: Option<PathBuf>,
+    /// Where a table of many runs goes, in Markdown.
+    #[arg(long, value_name = "FILE.MD", conflicts_with = "plan")]
+    table: Option<PathBuf>,
     /// Run each scenario this often in a row. A verdict that changes from run to run is a defect of the cluster or of
     /// squall; either way worth finding.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000), conflicts_with = "plan")]
@@ -89,7 +111,7 @@ struct RunArgs {
     #[arg(long, value_name = "PLAN.JSON")]
     plan: Option<PathBuf>,
     /// Where everything random comes from; drawn and reported when left out.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "plan")]
     seed: Option<u64>,
     /// durable-first or relay, whatever the scenario or plan says.
     #[arg(long)]
@@ -158,6 +180,8 @@ impl ServicesArgs {
 pub fn main() -> Exit {
     // Before the runtime takes its own interest in signals; see there.
     let ours = crate::load::claim_interrupts();
+    // Refused only when there is one already, which is as good.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let squall = match Squall::try_parse() {
         Ok(squall) => squall,
         Err(error) => {
@@ -167,7 +191,9 @@ pub fn main() -> Exit {
             return exit;
         }
     };
+    door::ask_for_colour(squall.color);
     door::quiet_logs();
+    limits::raise();
     if !ours {
         tracing::warn!("another signal handler came first: Ctrl-C may end the load only");
     }
@@ -176,10 +202,13 @@ pub fn main() -> Exit {
         Err(error) => return door::show(Refused::Runtime(error)),
     };
     let cancel = CancellationToken::new();
-    let done = runtime.block_on(async {
-        door::cancel_on_signals(cancel.clone())?;
-        dispatch(squall.command, &cancel).await
-    });
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(async {
+            door::cancel_on_signals(cancel.clone())?;
+            dispatch(squall.command, &cancel).await
+        })
+    }))
+    .unwrap_or(Err(Refused::Panicked));
     // A probe that hangs on a dead service must not keep the shell waiting.
     runtime.shutdown_background();
     done.unwrap_or_else(door::show)
@@ -187,11 +216,11 @@ pub fn main() -> Exit {
 
 async fn dispatch(command: Command, cancel: &CancellationToken) -> Result<Exit, Refused> {
     match command {
-        Command::Run(args) => run_command(args, cancel).await,
+        Command::Run(args) => Box::pin(run_command(args, cancel)).await,
         Command::Check { run } => {
             let folder = RunFolder::open(&run)?;
             let judged = judge::judge(&folder)?;
-            door::print(&judged.summary(door::colour()));
+            door::print(&judged.summary(door::screen()));
             Ok(judged.exit())
         }
         Command::Explain { run, message } => {
@@ -200,7 +229,15 @@ async fn dispatch(command: Command, cancel: &CancellationToken) -> Result<Exit, 
             door::print(&judge::story(&folder, number)?);
             Ok(Exit::Holds)
         }
-        Command::List { long } => {
+        Command::List { faults: true, .. } => {
+            for row in &catalogue::CATALOGUE {
+                door::print(&format!("{:<26} {}", row.kind, row.described().replace('`', "")));
+                door::print(&format!("{:<26} proved by: {}", "", row.evidence.replace('`', "")));
+                door::print(&format!("{:<26} on managed services: {}\n", "", row.on_managed_services()));
+            }
+            Ok(Exit::Holds)
+        }
+        Command::List { long, faults: false } => {
             for found in library::all()? {
                 door::print(&format!("{:<26} {}", found.name, library::title(&found)?));
                 if long {
@@ -209,19 +246,26 @@ async fn dispatch(command: Command, cancel: &CancellationToken) -> Result<Exit, 
             }
             Ok(Exit::Holds)
         }
-        Command::Contrast(args) => contrast::contrast(args, cancel).await,
-        Command::Shrink(args) => shrink::shrink(args, cancel).await,
-        Command::Up(args) => up::up(args, cancel).await,
-        Command::Doctor { clean } => doctor(clean).await,
+        Command::Contrast(args) => Box::pin(contrast::contrast(args, cancel)).await,
+        Command::Shrink(args) => Box::pin(shrink::shrink(args, cancel)).await,
+        Command::Up(args) => Box::pin(up::up(args, cancel)).await,
+        Command::Doctor { clean } => Box::pin(doctor(clean)).await,
     }
 }
 
 async fn run_command(args: RunArgs, cancel: &CancellationToken) -> Result<Exit, Refused> {
     let progress = Progress::for_stderr();
     environment::sweep(&progress).await;
+    let for_many = args.times > 1 || args.junit.is_some() || args.table.is_some();
     let many = match &args.scenario {
-        _ if args.all => Some(library::all()?),
-        Some(name) if args.times > 1 => Some(vec![library::find(name)?]),
+        _ if args.all => {
+            let all = library::all()?;
+            Some(match args.shard {
+                Some(shard) => shard.of(all),
+                None => all,
+            })
+        }
+        Some(name) if for_many => Some(vec![library::find(name)?]),
         _ => None,
     };
     if let Some(scenarios) = many {
@@ -235,10 +279,21 @@ async fn run_command(args: RunArgs, cancel: &CancellationToken) -> Result<Exit, 
     if let Some(topology) = args.topology {
         plan.cluster.topology = topology;
     }
+    if args.brief && args.plan.is_some() {
+        plan = plan.shortened();
+    }
+    // As a scenario's plan has them already.
+    for (flag, bug) in
+        [(&args.node_bug, &mut plan.cluster.node_bug), (&args.writer_bug, &mut plan.cluster.writer_bug)]
+    {
+        if flag.is_some() {
+            bug.clone_from(flag);
+        }
+    }
     let finished = run::run(&args.services.request(plan, &args.out)?, &progress, cancel).await;
     progress.finish();
     let finished = finished?;
-    door::print(&finished.judged.summary(door::colour()));
+    door::print(&finished.judged.summary(door::screen()));
     Ok(finished.judged.exit())
 }
 
@@ -252,7 +307,8 @@ fn plan_of(args: &RunArgs, found: &library::Found) -> Result<Plan, Refused> {
         // Unique even where two runs share a database.
         room_prefix: format!("squall-{:08x}-{}-", seed & 0xffff_ffff, std::process::id()),
     };
-    Ok(found.plan(&choices)?)
+    let plan = found.plan(&choices)?;
+    Ok(if args.brief { plan.shortened() } else { plan })
 }
 
 async fn doctor(clean: bool) -> Result<Exit, Refused> {
@@ -263,7 +319,7 @@ async fn doctor(clean: bool) -> Result<Exit, Refused> {
         door::print(&format!("{removed} left-over runs removed"));
         return Ok(Exit::Holds);
     }
-    let checks = environment::doctor().await;
+    let checks = Box::pin(environment::doctor()).await;
     progress.finish();
     for check in &checks {
         let mark = if check.ok { "ok     " } else { "missing" };

@@ -245,6 +245,19 @@ impl Cluster {
         self.until_ready(name, launch).await
     }
 
+    /// Starts a process unless it runs, and waits until it is ready in any case.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`].
+    pub async fn start_unless_running(&self, name: ProcessName) -> Result<(), ClusterError> {
+        if self.exit_status(name).await.is_some() {
+            return self.start(name).await;
+        }
+        let launch = self.launches.get(&name).ok_or(ClusterError::NotRunning(name))?;
+        self.until_ready(name, launch).await
+    }
+
     async fn until_ready(&self, name: ProcessName, launch: &Launch) -> Result<(), ClusterError> {
         let fail = |source| ClusterError::NotReady {
             process: name.to_string(),

@@ -20,6 +20,7 @@ mod external;
 mod host;
 mod kafka;
 mod manifest;
+mod netfilter;
 pub(crate) mod ports;
 mod probe;
 
@@ -38,7 +39,7 @@ pub use self::{
 use self::{docker::Docker, external::Rented, host::Host};
 use crate::{
     plan::{FaultKind, LinkName, PlannedFault, ProcessName, Service},
-    progress::Progress,
+    progress::{Progress, tell},
 };
 
 /// What an environment is made for.
@@ -83,6 +84,40 @@ enum Services {
     External(Box<Rented>),
 }
 
+type Up = (Services, Proxies, Endpoints, Vec<(String, String)>);
+
+impl Services {
+    async fn up(
+        provider: Provider,
+        spec: &EnvironmentSpec<'_>,
+        registry: &Registry,
+        progress: &Progress,
+    ) -> Result<Up, EnvironmentError> {
+        Ok(match provider {
+            Provider::Host => {
+                let up = Box::pin(Host::up(spec, registry, progress)).await?;
+                (Self::Host(Box::new(up.host)), up.proxies, up.verifier, up.facts)
+            }
+            Provider::Docker => {
+                let up = Box::pin(Docker::up(spec, registry, progress)).await?;
+                (Self::Docker(Box::new(up.docker)), up.proxies, up.verifier, up.facts)
+            }
+            Provider::External => {
+                let up = Box::pin(Rented::up(spec, registry, progress)).await?;
+                (Self::External(Box::new(up.rented)), up.proxies, up.verifier, up.facts)
+            }
+        })
+    }
+}
+
+fn can_hold(provider: Provider, spec: &EnvironmentSpec<'_>) -> Result<(), EnvironmentError> {
+    if !spec.small_disk {
+        return Ok(());
+    }
+    supports(provider, spec.external.as_ref(), &FaultKind::PostgresDiskFull)
+        .map_err(|reason| EnvironmentError::Unsupported { what: provider.to_string(), reason })
+}
+
 /// Takes a run off the register when its start does not come to its end. Declared before everything it outlives.
 struct Registered(Option<Registry>);
 
@@ -101,31 +136,24 @@ impl Environment {
     ///
     /// [`EnvironmentError`], whose `help` names the next step.
     pub async fn up(spec: EnvironmentSpec<'_>, progress: &Progress) -> Result<Self, EnvironmentError> {
-        let provider = spec.choice.resolve().await?;
-        if spec.small_disk {
-            supports(provider, spec.external.as_ref(), &FaultKind::PostgresDiskFull)
-                .map_err(|reason| EnvironmentError::Unsupported { what: provider.to_string(), reason })?;
-        }
+        let provider = spec.choice.resolve(progress).await?;
+        can_hold(provider, &spec)?;
         let registry = Registry::open(spec.run_id).map_err(|source| EnvironmentError::Io {
             doing: "register the run under",
             path: leftovers::runs_folder(),
             source,
         })?;
         let mut registered = Registered(Some(registry.clone()));
-        let (services, proxies, verifier, facts) = match provider {
-            Provider::Host => {
-                let up = Box::pin(Host::up(&spec, &registry, progress)).await?;
-                (Services::Host(Box::new(up.host)), up.proxies, up.verifier, up.facts)
+        let up = match Services::up(provider, &spec, &registry, progress).await {
+            // Only a container that runs could tell. Its run's label has taken it away again.
+            Err(why @ EnvironmentError::EngineElsewhere { .. }) if spec.choice == ProviderChoice::Auto => {
+                let host = contract::take_host(progress, &why);
+                can_hold(host, &spec)?;
+                Services::up(host, &spec, &registry, progress).await?
             }
-            Provider::Docker => {
-                let up = Box::pin(Docker::up(&spec, &registry, progress)).await?;
-                (Services::Docker(Box::new(up.docker)), up.proxies, up.verifier, up.facts)
-            }
-            Provider::External => {
-                let up = Box::pin(Rented::up(&spec, &registry, progress)).await?;
-                (Services::External(Box::new(up.rented)), up.proxies, up.verifier, up.facts)
-            }
+            up => up?,
         };
+        let (services, proxies, verifier, facts) = up;
         registered.0 = None;
         let run_id = spec.run_id.to_owned();
         Ok(Self { services: Some(services), proxies, verifier, facts, registry, run_id })
@@ -287,7 +315,8 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// The first thing that would not go; the others are ended all the same.
+    /// Everything that would not go; the rest is ended all the same. What is left stays registered, so that the next run
+    /// tries again.
     pub async fn down(mut self) -> Result<(), EnvironmentError> {
         let ended = match self.services.take() {
             Some(Services::Host(host)) => host.down().await,
@@ -305,10 +334,10 @@ impl Drop for Environment {
         let Some(services) = self.services.take() else { return };
         tracing::error!(run = %self.run_id, "the environment was dropped without down(): killing its services");
         if !std::thread::panicking() {
-            eprintln!(
+            tell(&format!(
                 "squall: the environment of run {} was not taken down in order; killing its services",
                 self.run_id
-            );
+            ));
         }
         drop(services);
         self.registry.close();

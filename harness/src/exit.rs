@@ -11,8 +11,6 @@ pub enum Exit {
     Violated,
     /// The run cannot tell: a fault did not bite, nothing was observed, the history is cut short.
     Unknown,
-    /// Slower than the baseline beyond noise.
-    Regression,
     /// A stated latency or rate objective was missed, though nothing was lost.
     ObjectiveMissed,
     /// The command line or a scenario file is wrong.
@@ -32,7 +30,6 @@ impl Exit {
             Self::Holds => 0,
             Self::Violated => 1,
             Self::Unknown => 2,
-            Self::Regression => 3,
             Self::ObjectiveMissed => 4,
             Self::Usage => 64,
             Self::Environment => 69,

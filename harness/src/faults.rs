@@ -1,43 +1,42 @@
-//! Faults: `inject` turns a wish into an [`ActiveFault`], `heal` consumes it and shows that it is gone.
+//! Faults. Each is a room that says how it is begun, seen, ended and seen to be gone; [`inject`] turns a planned one into
+//! an [`ActiveFault`], and healing it consumes it and shows that it is gone.
 //!
-//! Injecting is never taken at its word. [`evidence`] probes from outside, on connections of its own, and only what it
-//! sees makes a fault count.
+//! Beginning is never taken at its word: every probe opens connections of its own, none asks whoever injected, and only
+//! what a probe sees makes a fault count.
 
 mod active;
-mod bulk;
-pub mod clients;
-mod disk;
-pub mod evidence;
-mod half_close;
+mod clients;
+mod each;
 mod kafka;
-mod links;
-mod overflow;
+mod link;
 pub mod player;
 mod postgres;
-mod ramp;
+mod process;
 mod redis;
-mod rolling;
-mod slots;
+mod service;
 mod sockets;
-mod stranger;
 mod striking;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use self::active::Hold;
-pub use self::active::{ActiveFault, HEAL_LIMIT};
-use self::striking::strike;
+use async_trait::async_trait;
+
+pub use self::active::{ActiveFault, inject};
 use crate::{
     cluster::{Cluster, ClusterError},
     environment::{Environment, EnvironmentError, toxiproxy::ProxyError},
-    plan::{FaultKind, LinkName},
+    plan::{ClientFault, FaultKind},
 };
+
+/// How long a probe waits for an answer before silence is what it saw. A healthy round trip is a few milliseconds.
+pub const PROBE_LIMIT: Duration = Duration::from_millis(1_500);
+
+/// A session, subscription or record is young if it began at most this long ago: the blow that ended its predecessor is
+/// recent.
+const YOUNG: Duration = Duration::from_secs(3);
+
+/// What a look saw: that which was looked for, or what was there instead.
+pub type Seen = Result<String, String>;
 
 /// Everything a fault may lay hands on.
 #[derive(Debug, Clone)]
@@ -85,147 +84,134 @@ pub enum FaultError {
     /// A blow that hit nobody.
     #[error("{0}")]
     Missed(String),
+    /// It could not be begun, and what had been could not be undone.
+    #[error("{error}; and what was begun could not be undone: {left}")]
+    HalfDone {
+        /// Why it could not be begun.
+        error: Box<FaultError>,
+        /// What is left, by name.
+        left: String,
+    },
+    /// It could not be ended everywhere.
+    #[error("still hurt: {0}")]
+    Left(String),
+    /// Nobody answered in time.
+    #[error("not {doing} within {} s", limit.as_secs_f64())]
+    TookTooLong {
+        /// "begun", "ended".
+        doing: &'static str,
+        /// The limit.
+        limit: Duration,
+    },
 }
 
-/// Puts a fault in force.
+/// One fault, from its beginning to its end. A value of it has not begun yet.
+#[async_trait(?Send)]
+trait Fault<Field = self::Field>: Debug {
+    /// How long before its time it is to be begun.
+    fn lead(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Puts it in force. When that fails halfway, or is given up, [`Fault::end`] undoes what was begun.
+    async fn begin(&mut self, field: &Field) -> Result<(), FaultError>;
+
+    /// Waits until it is at its full strength: until then there is nothing to be proved.
+    async fn grown(&mut self) {}
+
+    /// Looks for it with a probe that knows nothing of the injection.
+    async fn prove(&self, field: &Field) -> Seen;
+
+    /// Waits until it is over by itself. Most never are.
+    async fn over(&mut self) {
+        std::future::pending().await
+    }
+
+    /// Puts everything back as it was, on every target that can be; where nothing was changed, nothing is. Says what is
+    /// worth saying of it.
+    async fn end(&mut self, field: &Field) -> Result<Option<String>, FaultError>;
+
+    /// Looks for health where it was.
+    async fn gone(&self, field: &Field) -> Seen;
+}
+
+/// The room of a planned fault.
+fn of(kind: &FaultKind) -> Box<dyn Fault> {
+    let away = |service: &_, how| Box::new(service::ServiceAway { service: *service, how });
+    let ended = |processes: &Vec<_>, how| Box::new(process::Ended { processes: processes.clone(), how });
+    match kind {
+        FaultKind::ServiceStop { service } => away(service, service::How::Stopped),
+        FaultKind::ServiceKill { service } => away(service, service::How::Killed),
+        FaultKind::ServicePause { service } => away(service, service::How::Frozen),
+        FaultKind::LinkDown { links } => Box::new(link::Down { links: links.clone() }),
+        FaultKind::LinkToxic { links, toxic, direction, ramp_ms } => {
+            Box::new(link::LinkToxic::new(links.clone(), toxic.clone(), *direction, *ramp_ms))
+        }
+        FaultKind::LinkLoss { links, direction, loss_percent } => {
+            Box::new(link::PacketLoss::new(links.clone(), *direction, *loss_percent))
+        }
+        FaultKind::LinkHalfClose { links } => Box::new(link::HalfClose::new(links.clone())),
+        FaultKind::ProcessKill { processes } => ended(processes, process::How::Killed),
+        FaultKind::ProcessTerminate { processes } => ended(processes, process::How::Terminated),
+        FaultKind::ProcessPause { processes } => Box::new(process::Frozen { processes: processes.clone() }),
+        FaultKind::RollingRestart { processes, gap_ms } => {
+            Box::new(process::RollingRestart::new(processes.clone(), Duration::from_millis(*gap_ms)))
+        }
+        FaultKind::ProcessClockSkew { processes, offset_s } => {
+            Box::new(process::ClockSkew { processes: processes.clone(), offset_s: *offset_s })
+        }
+        FaultKind::RedisClientKill => Box::<redis::ClientKill>::default(),
+        FaultKind::RedisOutputBuffer { links } => Box::new(redis::OutputBuffer::new(links.clone())),
+        FaultKind::PostgresTerminate => Box::<postgres::Terminate>::default(),
+        FaultKind::PostgresReadOnly => Box::new(postgres::ReadOnly),
+        FaultKind::PostgresLock => Box::<postgres::MessagesLock>::default(),
+        FaultKind::PostgresConnectionLimit => Box::<postgres::ConnectionLimit>::default(),
+        FaultKind::PostgresDiskFull => Box::new(postgres::DiskFull),
+        FaultKind::KafkaPoison => Box::<kafka::PoisonRecords>::default(),
+        FaultKind::KafkaRebalance => Box::<kafka::Rebalance>::default(),
+        FaultKind::KafkaPartitionsAdded { partitions } => {
+            Box::new(kafka::PartitionsAdded { partitions: *partitions })
+        }
+        FaultKind::ClientReconnectStorm { share_percent, redial_every_ms } => {
+            struck(ClientFault::ReconnectStorm {
+                share_percent: *share_percent,
+                redial_every_ms: *redial_every_ms,
+            })
+        }
+        FaultKind::ClientSlow { share_percent } => {
+            struck(ClientFault::Slow { share_percent: *share_percent })
+        }
+        FaultKind::ClientCrash { share_percent } => {
+            struck(ClientFault::Crash { share_percent: *share_percent })
+        }
+        FaultKind::ClientMalformed { strangers } => struck(ClientFault::Malformed { strangers: *strangers }),
+        FaultKind::ClientOversize { strangers } => struck(ClientFault::Oversize { strangers: *strangers }),
+    }
+}
+
+fn struck(fault: ClientFault) -> Box<dyn Fault> {
+    Box::new(clients::Struck::new(fault))
+}
+
+/// Looks for a fault that was not begun by us, or before we looked.
 ///
 /// # Errors
 ///
-/// [`FaultError`] when it could not be; whatever was begun is undone.
-pub async fn inject(kind: &FaultKind, field: &Field) -> Result<ActiveFault, FaultError> {
-    let hold = match kind {
-        FaultKind::ServiceStop { service } => state(field.environment.stop(*service).await)?,
-        FaultKind::ServiceKill { service } => state(field.environment.kill(*service).await)?,
-        FaultKind::ServicePause { service } => state(field.environment.pause(*service).await)?,
-        FaultKind::LinkDown { links } => {
-            for link in links {
-                if let Err(error) = field.environment.proxies().disable(*link).await {
-                    for link in links {
-                        undone(*link, field.environment.proxies().enable(*link).await);
-                    }
-                    return Err(error.into());
-                }
-            }
-            Hold::State
-        }
-        FaultKind::LinkToxic { links, toxic, direction, ramp_ms } => {
-            let over = (*ramp_ms > 0).then(|| Duration::from_millis(*ramp_ms));
-            let begin = if over.is_some() { ramp::first(toxic) } else { toxic.clone() };
-            let mut applied = Vec::new();
-            for link in links {
-                match field.environment.proxies().add(*link, &begin, *direction).await {
-                    Ok(toxics) => applied.extend(toxics),
-                    Err(error) => {
-                        for toxic in &applied {
-                            undone(*link, field.environment.proxies().remove(toxic).await);
-                        }
-                        return Err(error.into());
-                    }
-                }
-            }
-            let environment = Arc::clone(&field.environment);
-            let ramp = over.map(|over| ramp::grow(environment, applied.clone(), toxic.clone(), over));
-            Hold::Toxics { applied, ramp }
-        }
-        FaultKind::LinkHalfClose { links } => half_close::inject(field, links).await?,
-        FaultKind::ProcessKill { processes } => {
-            for process in processes {
-                field.cluster.kill(*process).await?;
-            }
-            Hold::State
-        }
-        FaultKind::ProcessTerminate { processes } => {
-            for process in processes {
-                field.cluster.terminate(*process).await?;
-            }
-            Hold::State
-        }
-        FaultKind::ProcessPause { processes } => {
-            for process in processes {
-                field.cluster.pause(*process).await?;
-            }
-            Hold::State
-        }
-        FaultKind::RollingRestart { processes, gap_ms } => {
-            Hold::Rolling(rolling::begin(field, processes, Duration::from_millis(*gap_ms)))
-        }
-        FaultKind::ProcessClockSkew { processes, offset_s } => {
-            for process in processes {
-                field.cluster.set_clock(*process, *offset_s)?;
-            }
-            Hold::State
-        }
-        FaultKind::RedisClientKill => {
-            let endpoint = field.environment.verifier().redis_url;
-            redis::kill_subscribers(&endpoint).await?;
-            Hold::Striking(strike(move || {
-                let endpoint = endpoint.clone();
-                async move { redis::kill_subscribers(&endpoint).await.map_err(|error| error.to_string()) }
-            }))
-        }
-        FaultKind::PostgresTerminate => {
-            let endpoint = field.environment.verifier().postgres_url;
-            postgres::terminate_sessions(&endpoint).await?;
-            Hold::Striking(strike(move || {
-                let endpoint = endpoint.clone();
-                async move { postgres::terminate_sessions(&endpoint).await.map_err(|error| error.to_string()) }
-            }))
-        }
-        FaultKind::PostgresReadOnly => {
-            postgres::set_read_only(&field.environment.verifier().postgres_url, true).await?;
-            Hold::State
-        }
-        FaultKind::PostgresLock => Hold::Session(Box::new(
-            postgres::lock_messages(&field.environment.verifier().postgres_url).await?,
-        )),
-        FaultKind::ClientReconnectStorm { .. }
-        | FaultKind::ClientSlow { .. }
-        | FaultKind::ClientCrash { .. }
-        | FaultKind::ClientMalformed { .. }
-        | FaultKind::ClientOversize { .. } => Hold::Clients(clients::Before::of(field).await),
-        FaultKind::PostgresConnectionLimit => {
-            Hold::Slots(slots::take(&field.environment.verifier().postgres_url).await?)
-        }
-        FaultKind::PostgresDiskFull => {
-            disk::fill(&field.environment.verifier().postgres_url).await?;
-            Hold::State
-        }
-        FaultKind::RedisOutputBuffer { links } => Hold::Overflow(overflow::inject(field, links).await?),
-        FaultKind::KafkaPoison => {
-            let producer = kafka::producer(&field.environment.verifier())?;
-            kafka::poison(&producer, &field.cluster, 0).await?;
-            let (cluster, rounds) = (Arc::clone(&field.cluster), Arc::new(AtomicU32::new(1)));
-            Hold::Striking(strike(move || {
-                let (producer, cluster) = (producer.clone(), Arc::clone(&cluster));
-                let round = rounds.fetch_add(1, Relaxed);
-                async move { kafka::poison(&producer, &cluster, round).await.map_err(|error| error.to_string()) }
-            }))
-        }
-        FaultKind::KafkaRebalance => {
-            Hold::Stranger(stranger::join(&field.environment.verifier(), field.cluster.names()).await?)
-        }
-        FaultKind::KafkaPartitionsAdded { partitions } => {
-            kafka::add_partitions(&field.environment.verifier(), &field.cluster, *partitions).await?;
-            Hold::State
-        }
-    };
-    Ok(ActiveFault { kind: kind.clone(), hold })
+/// What the probe saw in place of the fault.
+pub async fn prove(kind: &FaultKind, field: &Field) -> Seen {
+    of(kind).prove(field).await
 }
 
 /// How long before its time a fault is to be injected: one on clients only looks at them, and must have done so before they
 /// act.
 pub fn lead(kind: &FaultKind) -> Duration {
-    if clients::concerns(kind) { clients::LEAD } else { Duration::ZERO }
+    of(kind).lead()
 }
 
-fn state(done: Result<(), EnvironmentError>) -> Result<Hold, FaultError> {
-    done?;
-    Ok(Hold::State)
-}
-
-/// What is undone after a failed injection is undone as well as can be; the injection's error is the one that counts.
-fn undone(link: LinkName, undone: Result<(), ProxyError>) {
-    if let Err(error) = undone {
-        tracing::warn!(%link, %error, "could not restore a link after a failed injection");
+/// A look for health that finds the fault, turned round.
+fn contrary(seen: Seen) -> Seen {
+    match seen {
+        Ok(fault) => Err(fault),
+        Err(instead) => Ok(instead),
     }
 }

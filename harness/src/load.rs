@@ -34,6 +34,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::{
     bodies::{Bodies, PREPARED_MAX_BYTES},
+    client_faults::Strokes,
     pacer::Pacer,
     participant::{Nodes, Participant},
 };
@@ -108,6 +109,7 @@ enum Stage {
 struct World {
     plan: Arc<Plan>,
     arrivals: Arc<Arrivals>,
+    strokes: Strokes,
     bodies: Bodies,
     nodes: Nodes,
     recorder: Recorder,
@@ -191,7 +193,9 @@ impl Load {
         }
         let bodies = Bodies::of(&arrivals, PREPARED_MAX_BYTES);
         let zero = OnceLock::new();
-        let world = Arc::new(World { plan, arrivals, bodies, nodes: targets.nodes, recorder, stats, zero });
+        let strokes = Strokes::of(&plan);
+        let nodes = targets.nodes;
+        let world = Arc::new(World { plan, arrivals, strokes, bodies, nodes, recorder, stats, zero });
 
         let (stage, stages) = watch::channel(Stage::Living);
         let stage = Arc::new(stage);

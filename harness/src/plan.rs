@@ -3,15 +3,18 @@
 
 pub mod arrivals;
 pub mod clients;
+pub mod effects;
 pub mod fault;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod poison;
+pub mod shortened;
 
 use serde::{Deserialize, Serialize};
 
 pub use arrivals::{Arrival, Arrivals};
 pub use chat_protocol::Topology;
+pub use effects::{ClientFault, Effects};
 pub use fault::{FaultKind, LinkName, PlannedFault, ProcessName, Service, Toxic};
 
 /// Version of `plan.json`. A reader refuses what it does not know.
@@ -126,7 +129,7 @@ pub struct Expect {
     pub recover_within_ms: Option<u64>,
     /// A node that is cut off from Redis or Kafka turns unready, naming it, within this time.
     #[serde(default)]
-    pub nodes_notice_within_ms: Option<u64>,
+    pub nodes_detect_within_ms: Option<u64>,
     /// Objective for the p99 of ack latency outside fault windows (missed: exit 4).
     pub ack_p99_ms: Option<u64>,
     /// Objective for the p99 of receipt latency outside fault windows (missed: exit 4).

@@ -1,8 +1,17 @@
 //! What a person sees while a run goes on: an indicatif display on a terminal, plain lines elsewhere.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// Writes a line to stderr. A reader that went away (`2>&1 | head -1`) is no reason to stop a run, let alone to panic, as
+/// `eprintln!` does.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
 
 /// Tells a person what is going on. Cheap to clone; writes to stderr only.
 #[derive(Debug, Clone)]
@@ -12,9 +21,10 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A display on a terminal, plain lines when stderr is redirected.
+    /// A display on a terminal, plain lines when stderr is redirected or the terminal cannot move its cursor.
     pub fn for_stderr() -> Self {
-        if !std::io::stderr().is_terminal() {
+        let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+        if dumb || !std::io::stderr().is_terminal() {
             return Self { bar: None, quiet: false };
         }
         let bar = ProgressBar::new_spinner();
@@ -38,7 +48,7 @@ impl Progress {
         }
         match &self.bar {
             Some(bar) => bar.println(line.as_ref()),
-            None => eprintln!("{}", line.as_ref()),
+            None => tell(line.as_ref()),
         }
     }
 

@@ -15,6 +15,7 @@
 
 pub mod folder;
 pub mod judge;
+pub mod limits;
 mod sampler;
 mod settle;
 pub mod standing;
@@ -42,7 +43,11 @@ use crate::{
         standing::{Standing, Wanted},
     },
     verifier::{KafkaError, Verifier},
+    wait,
 };
+
+/// Longest wait for the history to be on the disk once nobody records any more.
+const CLOSE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Between "all have joined" and the first due message: every dispatcher has seen the zero by then.
 const LEAD: Duration = Duration::from_millis(250);
@@ -92,6 +97,20 @@ pub enum RunError {
         /// Which fault, and why.
         why: String,
     },
+    /// Too few open files are allowed.
+    #[error(
+        "this run may need {needed} open files in one process, and the hard limit here is {most}: every user is a socket \
+         in the generator, and in one node when the others are gone"
+    )]
+    Descriptors {
+        /// What the plan needs.
+        needed: u64,
+        /// What the hard limit allows.
+        most: u64,
+    },
+    /// A part of the run holds on to the services: they end when it does.
+    #[error("the services were not taken down in order")]
+    StillUsed(#[source] wait::WaitError),
     /// Ctrl-C or SIGTERM.
     #[error("interrupted; everything was taken down")]
     Interrupted,
@@ -117,14 +136,18 @@ pub async fn run(
     cancel: &CancellationToken,
 ) -> Result<Finished, RunError> {
     let plan = Arc::new(request.plan.clone());
+    limits::suffice(&plan)?;
     let clock = Clock::start();
     let folder = RunFolder::create(&request.out, &plan, clock.zero_unix_ms())?;
     progress.say(format!("{}: {} (seed {})", plan.scenario, plan.title, plan.seed));
     let (recorder, history) = HistoryWriter::create(&folder.history(), clock)?;
     let carried_out = carry_out(request, &plan, &folder, recorder, progress, cancel).await;
     // Every recorder is gone with `carry_out`, so this waits for the disk only. Its error matters less than the run's.
-    let closed =
-        tokio::task::spawn_blocking(|| history.finish()).await.unwrap_or(Err(RecorderError::Panicked));
+    let closing = tokio::task::spawn_blocking(|| history.finish());
+    let closed = match tokio::time::timeout(CLOSE_LIMIT, closing).await {
+        Ok(closed) => closed.unwrap_or(Err(RecorderError::Panicked)),
+        Err(_) => Err(RecorderError::Held { limit_s: CLOSE_LIMIT.as_secs() }),
+    };
     if cancel.is_cancelled() {
         // Whatever else went wrong on the way down went wrong because of it.
         return Err(RunError::Interrupted);
@@ -175,6 +198,10 @@ async fn carry_out(
     let driven = drive(plan, &standing, &recorder, progress, cancel).await;
     sampling.stop().await;
     let down = standing.down(progress).await;
+    if let (Err(_), Err(error)) = (&driven, &down) {
+        // The run's own error is the one that is returned.
+        progress.say(format!("not everything was taken down: {error}"));
+    }
     driven?;
     down?;
     Ok(facts)

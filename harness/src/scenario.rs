@@ -7,6 +7,7 @@ pub mod library;
 mod overlaps;
 mod provable;
 pub mod storm;
+mod written;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -43,7 +44,7 @@ pub struct Scenario {
     #[serde(default)]
     expect: Expect,
     /// Longest wait for the ledgers to come to rest, in seconds.
-    #[serde(default = "default_settle_s")]
+    #[serde(default = "default_settle_s", deserialize_with = "written::seconds")]
     settle_s: Spanned<f64>,
 }
 
@@ -79,8 +80,9 @@ struct Load {
     #[serde(default = "one")]
     rooms_per_user: Spanned<u32>,
     rate_per_s: Spanned<f64>,
+    #[serde(deserialize_with = "written::seconds")]
     duration_s: Spanned<f64>,
-    #[serde(default = "default_warm_up_s")]
+    #[serde(default = "default_warm_up_s", deserialize_with = "written::seconds")]
     warm_up_s: Spanned<f64>,
     #[serde(default = "default_body_bytes")]
     body_bytes: Spanned<[u32; 2]>,
@@ -230,12 +232,12 @@ impl Scenario {
         let mut planned = Vec::new();
         for entry in &self.fault {
             let resolved = entry.resolve(source, &bounds)?;
-            refuse_clash(source, entry.span(), &planned, &resolved)?;
+            refuse_clash(source, &bounds, entry.span(), &planned, &resolved)?;
             planned.extend(resolved);
         }
         if let Some(storm) = &self.storm {
             let drawn = storm.draw(source, &bounds, choices.seed)?;
-            refuse_clash(source, storm.span(), &planned, &drawn)?;
+            refuse_clash(source, &bounds, storm.span(), &planned, &drawn)?;
             planned.extend(drawn);
         }
         planned.sort_by_key(|fault| fault.at_ms);
@@ -278,12 +280,13 @@ impl Scenario {
 
 fn refuse_clash(
     source: &Source<'_>,
+    bounds: &faults::Bounds,
     span: std::ops::Range<usize>,
     earlier: &[PlannedFault],
     later: &[PlannedFault],
 ) -> Result<(), ScenarioError> {
     let mut pairs = later.iter().flat_map(|later| earlier.iter().map(move |earlier| (earlier, later)));
-    match pairs.find_map(|(earlier, later)| overlaps::clash(earlier, later)) {
+    match pairs.find_map(|(earlier, later)| overlaps::clash(bounds, earlier, later)) {
         Some(why) => Err(source.refuse(span, why)),
         None => Ok(()),
     }
@@ -363,6 +366,9 @@ for_s = 5
             refused(&GOOD.replace("service-stop", "service-stpo")).contains("did you mean `service-stop`?")
         );
         assert!(refused(&GOOD.replace("\"postgres\"", "\"postgers\"")).contains("did you mean `postgres`?"));
+        let storm =
+            "[storm]\nfrom_s = 1\nuntil_s = 5\ngap_s = [1.0, 2.0]\nlength_s = [1.0, 2.0]\nweather = []\n";
+        assert!(refused(&format!("{GOOD}\n{storm}")).contains("`weather` is called `kinds` now"));
         let link = GOOD
             .replace("service-stop", "link-down")
             .replace("service = \"postgres\"", "link = \"node-9->redis\"");
@@ -376,5 +382,40 @@ for_s = 5
         assert!(refused(&GOOD.replace("rate_per_s = 50", "rate_per_s = -1")).contains("above 0"));
         assert!(refused(&GOOD.replace("at_s = 5", "at_s = \"five\"")).contains("t.toml:11"));
         assert!(refused(&GOOD.replace("for_s = 5", "for_s = 5\nlatency_ms = 3")).contains("latency_ms"));
+        for odd in ["nan", "inf", "-1", "1e300"] {
+            let shown = refused(&GOOD.replace("at_s = 5", &format!("at_s = {odd}")));
+            assert!(shown.contains("t.toml:11"), "{odd}: {shown}");
+            let shown = refused(&GOOD.replace("duration_s = 20", &format!("duration_s = {odd}")));
+            assert!(shown.contains("t.toml:7"), "{odd}: {shown}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_are_read_as_people_write_them() {
+        for (written, ms) in
+            [("5", 5_000), ("\"5s\"", 5_000), ("\"0m 5 s\"", 5_000), ("\"4500ms\"", 4_500), ("4.5", 4_500)]
+        {
+            let text = GOOD.replace("at_s = 5", &format!("at_s = {written}"));
+            let plan = Scenario::plan("t", "t.toml", &text, &Choices::default()).unwrap();
+            assert_eq!(plan.faults[0].at_ms, ms, "{written}");
+        }
+        let text = GOOD.replace("duration_s = 20", "duration_s = \"1m30s\"");
+        let plan = Scenario::plan("t", "t.toml", &text, &Choices::default()).unwrap();
+        assert_eq!(plan.load.duration_ms, 90_000);
+        let text = GOOD.replace('\n', "\r\n");
+        assert!(
+            Scenario::plan("t", "t.toml", &text, &Choices::default()).is_ok(),
+            "lines may end as on Windows"
+        );
+    }
+
+    #[test]
+    fn common_slips_are_told_what_to_write() {
+        let shown = refused(&GOOD.replace("[[fault]]", "[fault]"));
+        assert!(shown.contains("write [[fault]]"), "{shown}");
+        let shown = refused(&GOOD.replace("for_s = 5", "for_s = 500ms"));
+        assert!(shown.contains("t.toml:12") && shown.contains("\"500ms\""), "{shown}");
+        let shown = refused(&GOOD.replace("for_s = 5", "for_s = true"));
+        assert!(shown.contains("t.toml:12") && shown.contains("number of seconds"), "{shown}");
     }
 }

@@ -10,7 +10,7 @@ mod demand;
 pub mod search;
 
 use self::demand::Demand;
-use crate::plan::{FaultKind, Plan, PlannedFault};
+use crate::plan::{FaultKind, Plan};
 
 /// A load shorter than this has hardly begun.
 const DURATION_MIN_MS: u64 = 3_000;
@@ -75,8 +75,8 @@ pub fn candidates(plan: &Plan) -> Vec<Plan> {
                 *ramp_ms /= 2;
             }
         });
-        for narrower in narrower(fault) {
-            offer(&|smaller| smaller.faults[at] = narrower.clone());
+        for half in fault.fault.halves() {
+            offer(&|smaller| smaller.faults[at].fault = half.clone());
         }
     }
     found
@@ -85,7 +85,7 @@ pub fn candidates(plan: &Plan) -> Vec<Plan> {
 /// How much a plan does: what the search makes smaller. Faults first, then links and processes they hurt, then seconds
 /// of fault and of load, then users, then messages.
 pub fn weight(plan: &Plan) -> (usize, usize, u64, u64, u32, u64) {
-    let hurt = plan.faults.iter().map(|fault| victims(&fault.fault)).sum();
+    let hurt = plan.faults.iter().map(|fault| fault.fault.aimed_at()).sum();
     let faulty_ms = plan.faults.iter().map(|fault| fault.for_ms).sum();
     #[expect(
         clippy::cast_possible_truncation,
@@ -111,85 +111,6 @@ fn parts(faults: usize) -> Vec<std::ops::Range<usize>> {
     found
 }
 
-fn victims(kind: &FaultKind) -> usize {
-    match kind {
-        FaultKind::LinkDown { links }
-        | FaultKind::LinkToxic { links, .. }
-        | FaultKind::LinkHalfClose { links }
-        | FaultKind::RedisOutputBuffer { links } => links.len(),
-        FaultKind::ProcessKill { processes }
-        | FaultKind::ProcessTerminate { processes }
-        | FaultKind::ProcessPause { processes }
-        | FaultKind::RollingRestart { processes, .. }
-        | FaultKind::ProcessClockSkew { processes, .. } => processes.len(),
-        FaultKind::ClientMalformed { strangers } | FaultKind::ClientOversize { strangers } => {
-            *strangers as usize
-        }
-        other => other.struck_percent().map_or(1, |percent| percent as usize),
-    }
-}
-
-/// The same fault on half of its victims, either half.
-fn narrower(fault: &PlannedFault) -> Vec<PlannedFault> {
-    fn halves<T: Clone>(of: &[T]) -> Vec<Vec<T>> {
-        let (left, right) = of.split_at(of.len() / 2);
-        if left.is_empty() { Vec::new() } else { vec![left.to_vec(), right.to_vec()] }
-    }
-    let kinds: Vec<FaultKind> = match &fault.fault {
-        FaultKind::LinkDown { links } => {
-            halves(links).into_iter().map(|links| FaultKind::LinkDown { links }).collect()
-        }
-        FaultKind::LinkHalfClose { links } => {
-            halves(links).into_iter().map(|links| FaultKind::LinkHalfClose { links }).collect()
-        }
-        FaultKind::RedisOutputBuffer { links } => {
-            halves(links).into_iter().map(|links| FaultKind::RedisOutputBuffer { links }).collect()
-        }
-        FaultKind::LinkToxic { links, toxic, direction, ramp_ms } => halves(links)
-            .into_iter()
-            .map(|links| FaultKind::LinkToxic {
-                links,
-                toxic: toxic.clone(),
-                direction: *direction,
-                ramp_ms: *ramp_ms,
-            })
-            .collect(),
-        FaultKind::ProcessKill { processes } => {
-            halves(processes).into_iter().map(|processes| FaultKind::ProcessKill { processes }).collect()
-        }
-        FaultKind::ProcessTerminate { processes } => {
-            halves(processes).into_iter().map(|processes| FaultKind::ProcessTerminate { processes }).collect()
-        }
-        FaultKind::ProcessPause { processes } => {
-            halves(processes).into_iter().map(|processes| FaultKind::ProcessPause { processes }).collect()
-        }
-        FaultKind::RollingRestart { processes, gap_ms } => halves(processes)
-            .into_iter()
-            .map(|processes| FaultKind::RollingRestart { processes, gap_ms: *gap_ms })
-            .collect(),
-        FaultKind::ProcessClockSkew { processes, offset_s } => halves(processes)
-            .into_iter()
-            .map(|processes| FaultKind::ProcessClockSkew { processes, offset_s: *offset_s })
-            .collect(),
-        other => fewer_clients(other).into_iter().collect(),
-    };
-    kinds.into_iter().map(|kind| PlannedFault { fault: kind, ..fault.clone() }).collect()
-}
-
-/// The same fault on half as many clients; `None` when that would be none, or for another fault.
-fn fewer_clients(kind: &FaultKind) -> Option<FaultKind> {
-    let mut fewer = kind.clone();
-    match &mut fewer {
-        FaultKind::ClientReconnectStorm { share_percent: clients, .. }
-        | FaultKind::ClientSlow { share_percent: clients }
-        | FaultKind::ClientCrash { share_percent: clients }
-        | FaultKind::ClientMalformed { strangers: clients }
-        | FaultKind::ClientOversize { strangers: clients } => *clients /= 2,
-        _ => return None,
-    }
-    (victims(&fewer) > 0).then_some(fewer)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,7 +122,7 @@ mod tests {
     fn stormy() -> Plan {
         let text = "title = \"t\"\n[load]\nusers = 60\nrooms = 4\nrate_per_s = 100\nduration_s = 60\n\
                     [storm]\nfrom_s = 5\nuntil_s = 55\ngap_s = [1.0, 3.0]\nlength_s = [2.0, 4.0]\n\
-                    weather = [\"redis-stop\", \"node-kill\", \"writer-kill\", \"kafka-latency\"]\n";
+                    kinds = [\"redis-stop\", \"node-kill\", \"writer-kill\", \"kafka-latency\"]\n";
         Scenario::plan("t", "t", text, &Choices { seed: 3, ..Choices::default() }).unwrap()
     }
 

@@ -17,6 +17,8 @@ use crate::{
 
 pub use kafka::{KafkaError, create_topics};
 
+/// Reading a ledger to its end takes seconds; a service that hangs in the middle of it must not hang the run.
+const READ_LIMIT: Duration = Duration::from_secs(180);
 /// A ledger that answers at all answers within this.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -162,6 +164,15 @@ impl rounds::Ledgers for Live<'_> {
     }
 
     async fn read(&self, ledger: Ledger, heads: &Offsets) -> Reading {
+        let reading = tokio::time::timeout(READ_LIMIT, self.read_to_its_end(ledger, heads)).await;
+        reading.unwrap_or_else(|_| {
+            Reading::failed(format!("it was not read to its end within {} s", READ_LIMIT.as_secs()))
+        })
+    }
+}
+
+impl Live<'_> {
+    async fn read_to_its_end(&self, ledger: Ledger, heads: &Offsets) -> Reading {
         let Verifier { endpoints, names, .. } = self.verifier;
         if ledger == Ledger::Postgres {
             return postgres::read(endpoints, self.plan, self.arrivals).await;

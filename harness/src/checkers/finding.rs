@@ -43,6 +43,9 @@ pub struct Finding {
     pub details_left_out: u64,
     /// Every number, by name.
     pub counts: BTreeMap<String, u64>,
+    /// Where it cannot be told whether the claim is true: what to do about that.
+    #[serde(default)]
+    pub next_step: Option<String>,
 }
 
 impl Finding {
@@ -58,6 +61,7 @@ impl Finding {
             details: Vec::new(),
             details_left_out: 0,
             counts: BTreeMap::new(),
+            next_step: None,
         }
     }
 

@@ -56,6 +56,8 @@ impl Run {
         for (pid, process) in ["node-1", "node-2", "writer-1"].into_iter().enumerate() {
             let pid = pid as u32 + 100;
             events.push(at(100, What::Started { process: process.into(), pid }));
+            let said = What::Lifecycle { process: process.into(), event: Lifecycle::Listening };
+            events.push(at(150, said));
             events.push(at(200, What::Ready { process: process.into() }));
             for tick in 0..=(settled_us - LOAD_US) / 500_000 {
                 let process = process.into();

@@ -83,6 +83,10 @@ impl Checker for Latency {
         "outside faults, acks and receipts meet their stated p99"
     }
 
+    fn when_unknown(&self) -> &'static str {
+        "leave more load outside the faults and the warm-up: raise duration_s"
+    }
+
     fn judge(&self, case: &Case<'_>, finding: &mut Finding) {
         let Some((acks, receipts)) = latencies(case) else {
             finding.unknown(|| "no histogram could be made".to_owned());

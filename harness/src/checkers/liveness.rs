@@ -21,6 +21,10 @@ impl Checker for Liveness {
         "messages are still acked while a fault is in force"
     }
 
+    fn when_unknown(&self) -> &'static str {
+        "let the fault last longer (for_s), or plan one that can be proved"
+    }
+
     fn judge(&self, case: &Case<'_>, finding: &mut Finding) {
         let spans: Vec<(u64, u64)> = case.windows.iter().filter_map(|window| window.in_force()).collect();
         let during = (0..case.history.messages())

@@ -7,7 +7,7 @@
 //! - *Noticed*: its readiness names the service as missing. Counted from the moment the injector was done.
 //! - *Whole*: it is ready, from then on. Counted from the moment the fault was shown healed.
 //!
-//! `expect.nodes_notice_within_ms` is violated by a node that notices later, or not at all though the fault lasted so long.
+//! `expect.nodes_detect_within_ms` is violated by a node that notices later, or not at all though the fault lasted so long.
 //! If the fault was healed, or the history ends, before the time was up, nobody can tell; nor from a line that is missing
 //! in a history that is cut, has holes, or ends before the ledgers came to rest.
 //!
@@ -15,13 +15,9 @@
 //! writes one within 100 ms of the change.
 
 use crate::{
-    checkers::{
-        Case, Finding,
-        lives::ProcessLife,
-        windows::{self, Window},
-    },
+    checkers::{Case, Finding, lives::ProcessLife, windows::Window},
     history::{Lifecycle, Phase},
-    plan::{FaultKind, LinkName, Plan, ProcessName, Service, Toxic},
+    plan::{Effects, Plan, ProcessName, Service},
 };
 
 /// One node under one fault.
@@ -37,15 +33,17 @@ pub struct Noticed {
 
 /// Judges and describes every fault that cuts nodes off. Returns what it adds to the summary, if there was one.
 pub(super) fn judge(case: &Case<'_>, finding: &mut Finding) -> Option<String> {
-    let limit_us = case.plan.expect.nodes_notice_within_ms.map(|limit| limit.saturating_mul(1_000));
+    let limit_us = case.plan.expect.nodes_detect_within_ms.map(|limit| limit.saturating_mul(1_000));
     let (mut candidates, mut seen, mut slowest_us) = (0_u64, 0_u64, 0);
     let mut whole_us = Some(0);
     for window in &case.windows {
-        let Some((service, nodes)) = cut_off(case.plan, &case.plan.faults[window.fault].fault) else {
+        let cut_off = cut_off(case.plan, &window.effects);
+        if cut_off.is_empty() {
             continue;
-        };
+        }
         candidates += 1;
-        let noticed = noticed(case, window, service, &nodes);
+        let each = cut_off.iter().map(|(service, nodes)| noticed(case, window, *service, nodes));
+        let noticed: Option<Vec<Noticed>> = each.collect::<Option<Vec<_>>>().map(|each| each.concat());
         let noticed = noticed.ok_or("not shown in force").and_then(|noticed| {
             if noticed.is_empty() {
                 Err("every node that it cuts off was itself broken")
@@ -158,8 +156,7 @@ fn noticed(
     for node in nodes {
         let life = ProcessLife::of(case.history, *node);
         let broken = case.windows.iter().any(|other| {
-            windows::broken(&case.plan.faults[other.fault].fault).contains(node)
-                && other.touches(asked_us, over_us)
+            other.effects.broken().any(|broken| broken == *node) && other.touches(asked_us, over_us)
         });
         if broken || !life.ran_at(injected_us) || life.ended_between(asked_us, over_us) {
             continue;
@@ -191,25 +188,19 @@ fn noticed(
     Some(all)
 }
 
-/// The nodes that a fault cuts off altogether from a service they cannot do without, and that service.
-fn cut_off(plan: &Plan, fault: &FaultKind) -> Option<(Service, Vec<ProcessName>)> {
-    let all = || (1..=plan.cluster.nodes).map(ProcessName::Node).collect();
-    let needed = |service: Service| service != Service::Postgres;
-    let of = |links: &[LinkName]| {
-        let service = links.first().map(|link| link.service).filter(|service| needed(*service))?;
-        let links = links.iter().filter(|link| link.service == service).map(|link| link.process);
-        let nodes: Vec<ProcessName> = links.filter(|name| matches!(name, ProcessName::Node(_))).collect();
-        (!nodes.is_empty()).then_some((service, nodes))
-    };
-    match fault {
-        FaultKind::ServiceStop { service }
-        | FaultKind::ServiceKill { service }
-        | FaultKind::ServicePause { service } => needed(*service).then(|| (*service, all())),
-        FaultKind::LinkDown { links } => of(links),
-        FaultKind::LinkToxic { links, toxic: Toxic::BlackHole, .. } => of(links),
-        FaultKind::RedisClientKill => Some((Service::Redis, all())),
-        _ => None,
-    }
+/// The nodes that a fault cuts off altogether from a service they cannot do without, or whose sessions that service ends;
+/// one entry a service.
+fn cut_off(plan: &Plan, effects: &Effects) -> Vec<(Service, Vec<ProcessName>)> {
+    let nodes = (1..=plan.cluster.nodes).map(ProcessName::Node);
+    // They serve history from PostgreSQL, and are ready without.
+    let needed = [Service::Redis, Service::Kafka].into_iter();
+    let each = needed.map(|service| {
+        let all_lose_sessions = effects.ends_sessions == Some(service);
+        let cut: Vec<ProcessName> = effects.cut_off_from(service).collect();
+        let nodes = nodes.clone().filter(|node| all_lose_sessions || cut.contains(node));
+        (service, nodes.collect::<Vec<_>>())
+    });
+    each.filter(|(_, nodes)| !nodes.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -228,7 +219,7 @@ mod tests {
     /// Redis is away from 5 s to 8 s; two nodes say so at the given times, and are ready 400 ms after the heal.
     fn outage(limit_ms: Option<u64>, noticed_ms: [Option<u64>; 2]) -> Run {
         let mut run = Run::clean(200);
-        run.plan.expect.nodes_notice_within_ms = limit_ms;
+        run.plan.expect.nodes_detect_within_ms = limit_ms;
         let fault = FaultKind::ServiceStop { service: Service::Redis };
         run.plan.faults.push(PlannedFault { at_ms: 5_000, for_ms: 3_000, fault });
         let step = |step| What::Fault { fault: 0, step };
@@ -344,7 +335,7 @@ mod tests {
     #[test]
     fn a_node_that_cannot_notice_is_not_judged() {
         let mut run = Run::clean(200).with_postgres_outage(5_000, 8_000);
-        run.plan.expect.nodes_notice_within_ms = Some(1_000);
+        run.plan.expect.nodes_detect_within_ms = Some(1_000);
         let finding = run.judged(&Recovery);
         assert_eq!(finding.verdict, Verdict::Unknown, "{finding:#?}");
     }

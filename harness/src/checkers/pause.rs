@@ -1,8 +1,9 @@
 //! **Claim: while PostgreSQL is away, writers wait.** A writer that is cut off from PostgreSQL pauses its partitions, does
 //! nothing but probe, keeps its place in the consumer group, and resumes by itself when PostgreSQL is back.
 //!
-//! - *Cut off*: a proved fault stops, kills or freezes PostgreSQL, leaves it without a connection to give or without
-//!   room on its disk, or downs or black-holes the writer's link to it.
+//! - *Cut off*: a proved fault stops, kills or freezes PostgreSQL, makes it read-only, locks the table, leaves it without
+//!   a connection to give or without room on its disk, or downs or black-holes the writer's link to it. (One that ends
+//!   sessions and takes new ones does not: a writer may be connected again before its next batch.)
 //! - The outage begins when the injector is done and ends when healing is asked for; between that and the proof that it
 //!   is healed either behaviour is right. Faults on one writer are one outage when the next has begun, in this sense,
 //!   before the last has ended.
@@ -16,6 +17,7 @@
 //! - *Resumes in time*: within `writers_resume_within_ms` of the proof that PostgreSQL is back; at all, in any case.
 //! - A writer that is not running, or is itself being broken, is exempt. So is one that ends or is broken or cut off again
 //!   before its time to resume is up.
+//! - A limit that is stated and that no writer had to keep makes the run `unknown`.
 //! - That a writer did *not* pause or resume proves nothing in a history that is cut, has holes, or ends before the ledgers
 //!   came to rest: that is `unknown`. So is being late, in a history with holes: the line that was in time may be lost.
 //!
@@ -31,11 +33,11 @@ mod outages;
 mod tests;
 
 use crate::{
-    checkers::{Case, Checker, Finding, lives::ProcessLife, windows},
+    checkers::{Case, Checker, Finding, lives::ProcessLife},
     history::{Lifecycle, Phase},
-    plan::ProcessName,
+    plan::{Effects, Expect, ProcessName},
 };
-use outages::{Outage, Outages, breaks, breaks_the_group, first_work, others_broken};
+use outages::{Outage, Outages, first_work, others_broken};
 
 /// Time a log line may need from the writer to the harness on a busy machine.
 pub const LOG_LAG_US: u64 = 1_000_000;
@@ -54,6 +56,23 @@ struct Tally {
     broken: u64,
     slowest_pause_us: u64,
     slowest_resume_us: u64,
+    /// How often a writer had the time that the plan gives it to pause, or to resume, or did so sooner.
+    pauses_judged: u64,
+    resumes_judged: u64,
+}
+
+impl Tally {
+    /// A limit that nothing was held against is no limit that was kept.
+    fn demand_what_is_stated(&self, expect: &Expect, finding: &mut Finding) {
+        for (limit_ms, name, judged) in [
+            (expect.writers_pause_within_ms, "writers_pause_within_ms", self.pauses_judged),
+            (expect.writers_resume_within_ms, "writers_resume_within_ms", self.resumes_judged),
+        ] {
+            if limit_ms.is_some() && judged == 0 {
+                finding.unknown(|| format!("{name} is stated, and no writer had to keep it"));
+            }
+        }
+    }
 }
 
 impl Checker for Pause {
@@ -65,17 +84,18 @@ impl Checker for Pause {
         "writers cut off from PostgreSQL pause, only probe, keep their partitions, and resume by themselves"
     }
 
+    fn when_unknown(&self) -> &'static str {
+        "let the outage last longer (for_s), so that a writer has time to pause"
+    }
+
     fn judge(&self, case: &Case<'_>, finding: &mut Finding) {
-        let mut cut_off: Vec<ProcessName> = case
-            .plan
-            .faults
-            .iter()
-            .flat_map(|fault| windows::writers_cut_off(case.plan, &fault.fault))
-            .collect();
+        let mut cut_off: Vec<ProcessName> =
+            case.windows.iter().flat_map(|window| window.effects.cannot_store()).collect();
         cut_off.sort_unstable();
         cut_off.dedup();
         if cut_off.is_empty() {
-            finding.not_applicable("no planned fault cuts a writer off from PostgreSQL");
+            finding.not_applicable("no planned fault keeps a writer from storing");
+            Tally::default().demand_what_is_stated(&case.plan.expect, finding);
             return;
         }
         let mut tally = Tally::default();
@@ -88,12 +108,14 @@ impl Checker for Pause {
             }
         }
         if tally.outages > 0 && tally.broken == tally.outages {
-            finding.not_applicable("every writer that was cut off from PostgreSQL was itself being broken");
+            finding.not_applicable("every writer that was kept from storing was itself being broken");
+            tally.demand_what_is_stated(&case.plan.expect, finding);
             return;
         }
         if tally.pauses == 0 {
             finding.unknown(|| "no writer was seen to pause: there is nothing the claim is about".to_owned());
         }
+        tally.demand_what_is_stated(&case.plan.expect, finding);
         if let Some(doubt) = case.history.doubts().first() {
             finding.unknown(|| doubt.clone());
         }
@@ -124,7 +146,7 @@ fn judge_outage(
 ) {
     tally.outages += 1;
     let name = writer.name;
-    let broken = others_broken(case, outage, |fault| breaks(fault, name));
+    let broken = others_broken(case, outage, |effects| effects.breaks(name));
     if broken || !writer.ran_at(outage.from_us) || writer.ended_between(outage.asked_us, outage.healed_us) {
         tally.exempt += 1;
         tally.broken += u64::from(broken);
@@ -155,6 +177,7 @@ fn judge_outage(
         let had_us = outage.heal_asked_us.saturating_sub(noticed_us);
         match limit_us {
             Some(limit_us) if had_us > limit_us + LOG_LAG_US => {
+                tally.pauses_judged += 1;
                 finding.violated_unless(case.incomplete(), || {
                     format!("{}: {name} did not pause in {} ms", outage.name, had_us / 1_000)
                 });
@@ -168,6 +191,7 @@ fn judge_outage(
     };
 
     tally.pauses += 1;
+    tally.pauses_judged += 1;
     tally.probes += pause.probes;
     // A writer may pause while PostgreSQL is still being stopped; then the clock runs from the asking, or from the last
     // write that PostgreSQL took after it (to take every connection takes a while, and is felt at its end).
@@ -205,6 +229,7 @@ fn judge_resume(
         let later = writer.said(resumed_us + 1, outage.heal_asked_us);
         let again = later.filter(|(_, event)| matches!(event, Lifecycle::WriterPaused { .. })).count();
         let at = case.at(resumed_us);
+        tally.resumes_judged += 1;
         finding.violated(|| {
             format!(
                 "{}: {name} resumed at {at}, before the heal, and paused {again} times again",
@@ -218,6 +243,7 @@ fn judge_resume(
     if let Some(resumed_us) =
         resumed_us.filter(|resumed_us| next_us.is_none_or(|next_us| *resumed_us <= next_us))
     {
+        tally.resumes_judged += 1;
         let took_us = resumed_us.saturating_sub(outage.healed_us);
         tally.slowest_resume_us = tally.slowest_resume_us.max(took_us);
         if too_long(took_us) {
@@ -228,13 +254,17 @@ fn judge_resume(
         return;
     }
     match next_us.map(|next_us| next_us.saturating_sub(outage.healed_us)) {
-        Some(had_us) if too_long(had_us) => finding.violated_unless(case.incomplete(), || {
-            format!("{}: {name} did not resume in the {} ms it had", outage.name, had_us / 1_000)
-        }),
+        Some(had_us) if too_long(had_us) => {
+            tally.resumes_judged += 1;
+            finding.violated_unless(case.incomplete(), || {
+                format!("{}: {name} did not resume in the {} ms it had", outage.name, had_us / 1_000)
+            });
+        }
         Some(_) => finding
             .note(|| format!("{}: {name} was broken or cut off again before it could resume", outage.name)),
         None => {
-            finding.violated_unless(case.incomplete(), || format!("{}: {name} never resumed", outage.name))
+            tally.resumes_judged += 1;
+            finding.violated_unless(case.incomplete(), || format!("{}: {name} never resumed", outage.name));
         }
     }
 }
@@ -275,7 +305,7 @@ fn judge_writes(
 }
 
 fn judge_partitions(case: &Case<'_>, writer: &ProcessLife<'_>, outage: &Outage, finding: &mut Finding) {
-    if others_broken(case, outage, breaks_the_group) {
+    if others_broken(case, outage, Effects::disturbs_the_group) {
         return;
     }
     let name = writer.name;

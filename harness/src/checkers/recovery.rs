@@ -14,7 +14,7 @@
 //! [`WATCHED_ENOUGH_US`] without a fault and were still not back to normal: nobody said how soon, but that was not soon.
 //! In a history that is cut, has holes, or ends before the ledgers came to rest, acks that are not there prove nothing.
 //!
-//! Nodes that are cut off must say so soon (`expect.nodes_notice_within_ms`, where stated): see [`super::notice`].
+//! Nodes that are cut off must say so soon (`expect.nodes_detect_within_ms`, where stated): see [`super::notice`].
 //!
 //! **Evidence**: due times and acks, by one clock. **Cannot see** who suffered: one node of three may be slow for longer
 //! than a median shows; [`super::latency`] shows the tail.
@@ -75,6 +75,10 @@ impl Checker for Recovery {
 
     fn claim(&self) -> &'static str {
         "after each heal, acks are soon back at their rate and latency"
+    }
+
+    fn when_unknown(&self) -> &'static str {
+        "leave more load after the last heal: raise duration_s, or lower the limit under [expect]"
     }
 
     fn judge(&self, case: &Case<'_>, finding: &mut Finding) {

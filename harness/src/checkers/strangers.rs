@@ -14,9 +14,9 @@
 use chat_protocol::events::Code;
 
 use crate::{
-    checkers::{Case, Checker, Finding, windows},
+    checkers::{Case, Checker, Finding},
     history::{Treated, index::BadFrames},
-    plan::{FaultKind, ProcessName, clients::OVERSIZE_BODY},
+    plan::{Effects, ProcessName, clients::OVERSIZE_BODY},
 };
 
 /// See the [module](self).
@@ -32,8 +32,12 @@ impl Checker for Strangers {
         "no node takes a frame that breaks the protocol or its limits"
     }
 
+    fn when_unknown(&self) -> &'static str {
+        "let the fault last longer (for_s), so that strangers have time to connect"
+    }
+
     fn judge(&self, case: &Case<'_>, finding: &mut Finding) {
-        if !case.plan.faults.iter().any(|planned| is_strange(&planned.fault)) {
+        if !case.windows.iter().any(|window| window.effects.abuses()) {
             finding.not_applicable("no strangers were planned");
             return;
         }
@@ -61,15 +65,15 @@ impl Checker for Strangers {
                 }
             }
         }
-        for (number, planned) in (0_u32..).zip(&case.plan.faults) {
+        for (number, window) in (0_u32..).zip(&case.windows) {
             let reached = |fault: u32| {
                 case.history
                     .bad_frames()
                     .iter()
                     .any(|bad| bad.fault == fault && bad.treated != Treated::Unreached)
             };
-            if is_strange(&planned.fault) && !reached(number) {
-                finding.unknown(|| format!("{}: no frame of theirs reached a node", planned.fault));
+            if window.effects.abuses() && !reached(number) {
+                finding.unknown(|| format!("{}: no frame of theirs reached a node", window.name));
             }
         }
         for (name, number) in
@@ -82,31 +86,23 @@ impl Checker for Strangers {
     }
 }
 
-fn is_strange(kind: &FaultKind) -> bool {
-    matches!(kind, FaultKind::ClientMalformed { .. } | FaultKind::ClientOversize { .. })
-}
-
 /// The name of another fault that explains how a frame was treated, if there was one while its strangers were at it.
 fn excuse<'a>(case: &'a Case<'_>, bad: &BadFrames) -> Option<&'a str> {
     let planned = case.plan.faults.get(bad.fault as usize)?;
     // Strangers keep to the plan.
     let from_us = case.load_us().saturating_add(planned.at_ms.saturating_mul(1_000));
     let to_us = from_us.saturating_add(planned.for_ms.saturating_mul(1_000));
-    let excuses = |other: &FaultKind| {
-        let a_node = windows::broken(other).iter().any(|process| matches!(process, ProcessName::Node(_)));
+    let excuses = |other: &Effects| {
+        let is_node = |process: ProcessName| matches!(process, ProcessName::Node(_));
         match bad.treated {
-            Treated::Cut => !is_strange(other),
-            Treated::Refused(Code::Draining) => {
-                a_node
-                    && matches!(other, FaultKind::ProcessTerminate { .. } | FaultKind::RollingRestart { .. })
-            }
-            Treated::Ignored => a_node && matches!(other, FaultKind::ProcessPause { .. }),
+            Treated::Cut => !other.abuses(),
+            Treated::Refused(Code::Draining) => other.drains && other.broken().any(is_node),
+            Treated::Ignored => other.frozen.iter().copied().any(is_node),
             _ => false,
         }
     };
     let mut others = case.windows.iter();
-    let other = others
-        .find(|other| excuses(&case.plan.faults[other.fault].fault) && other.touches(from_us, to_us))?;
+    let other = others.find(|other| excuses(&other.effects) && other.touches(from_us, to_us))?;
     Some(&other.name)
 }
 
@@ -116,7 +112,7 @@ mod tests {
     use crate::{
         checkers::{Verdict, fixture::Run},
         history::What,
-        plan::PlannedFault,
+        plan::{FaultKind, PlannedFault},
     };
 
     #[test]

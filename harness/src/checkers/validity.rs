@@ -18,9 +18,11 @@
 //!
 //! **Cost**: linear in messages.
 
+use std::collections::HashSet;
+
 use crate::{
     checkers::{Case, Checker, Finding, latency::millis},
-    history::Phase,
+    history::{History, Lifecycle, Phase, index::ProcessDid},
 };
 
 /// Messages of every hundred due outside faults that must leave: fewer, and the offered rate is not what the plan says.
@@ -53,6 +55,11 @@ impl Checker for Validity {
         "the run tested what it set out to test, and the generator kept its schedule"
     }
 
+    fn when_unknown(&self) -> &'static str {
+        "run it again on an idle machine; if the details stay the same, plan a lighter load (rate_per_s, users), and look \
+         into logs/ of what did not answer"
+    }
+
     fn judge(&self, case: &Case<'_>, finding: &mut Finding) {
         let history = case.history;
         for phase in PHASES {
@@ -62,6 +69,13 @@ impl Checker for Validity {
         }
         for doubt in history.doubts() {
             finding.unknown(|| doubt.clone());
+        }
+        for process in silent(history) {
+            finding.unknown(|| {
+                format!(
+                    "{process} never said in its log that it listens: what else it did not say is no evidence"
+                )
+            });
         }
         let acked = case.acked();
         if acked == 0 {
@@ -102,6 +116,24 @@ impl Checker for Validity {
             offered.not_sent
         );
     }
+}
+
+/// Processes that were started and whose contractual lines nobody heard.
+fn silent(history: &History) -> Vec<&str> {
+    let steps = history.process_steps().iter();
+    let heard: HashSet<_> = steps
+        .filter(|step| matches!(step.what, ProcessDid::Said(Lifecycle::Listening)))
+        .map(|step| step.process)
+        .collect();
+    let mut silent = Vec::new();
+    for step in history.process_steps() {
+        let name = history.process_name(step.process);
+        let started = matches!(step.what, ProcessDid::Started { .. });
+        if started && !heard.contains(&step.process) && !silent.contains(&name) {
+            silent.push(name);
+        }
+    }
+    silent
 }
 
 /// What the generator made of the schedule.
@@ -162,6 +194,11 @@ impl Checker for FaultsBit {
         "every planned fault is proved to have been in force, and to be gone"
     }
 
+    fn when_unknown(&self) -> &'static str {
+        "read in the fault's evidence what its probe saw; where it never bites on this machine, choose other values or \
+         another --provider"
+    }
+
     fn judge(&self, case: &Case<'_>, finding: &mut Finding) {
         if case.windows.is_empty() {
             finding.not_applicable("no fault was planned");
@@ -196,7 +233,7 @@ mod tests {
     use super::{FaultsBit, Validity};
     use crate::{
         checkers::{Verdict, fixture::Run},
-        history::{FaultStep, Phase, What, Why},
+        history::{FaultStep, Lifecycle, Phase, What, Why},
     };
 
     #[test]
@@ -223,11 +260,13 @@ mod tests {
                 other => other,
             })
         };
+        let listening = |m: &What| matches!(m, What::Lifecycle { process, event: Lifecycle::Listening } if process == "writer-1");
         let outage = || Run::clean(250).with_postgres_outage(5_000, 8_000);
         for (name, run, expected) in [
             ("clean", run(), Holds),
             ("nothing acked", run().without(|m| matches!(m, What::Acked { .. })), Unknown),
             ("nothing received", run().without(|m| matches!(m, What::Received { .. })), Unknown),
+            ("a log that nobody hears", run().without(listening), Unknown),
             ("a phase is missing", run().without(|m| matches!(m, What::Phase(Phase::LoadEnded))), Unknown),
             ("a little late", late(20_000), Holds),
             ("too late", late(60_000), Unknown),

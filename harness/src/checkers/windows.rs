@@ -2,7 +2,7 @@
 
 use crate::{
     history::{FaultStep, History},
-    plan::{FaultKind, LinkName, Plan, PlannedFault, ProcessName, Service, Toxic},
+    plan::{Effects, Plan, PlannedFault},
 };
 
 /// One planned fault as it went.
@@ -12,6 +12,8 @@ pub struct Window {
     pub fault: usize,
     /// What broke, for people.
     pub name: String,
+    /// What it does to the cluster.
+    pub effects: Effects,
     /// When injection began.
     pub asked_us: Option<u64>,
     /// When the injector said it was done.
@@ -28,10 +30,11 @@ pub struct Window {
 
 impl Window {
     /// Reads one fault's steps.
-    pub fn of(history: &History, fault: usize, planned: &PlannedFault) -> Self {
+    pub fn of(plan: &Plan, history: &History, fault: usize, planned: &PlannedFault) -> Self {
         let mut window = Self {
             fault,
             name: planned.fault.to_string(),
+            effects: plan.effects(&planned.fault),
             asked_us: None,
             injected_us: None,
             proved: None,
@@ -92,37 +95,5 @@ impl Window {
 
 /// The windows of all planned faults.
 pub fn windows(plan: &Plan, history: &History) -> Vec<Window> {
-    plan.faults.iter().enumerate().map(|(fault, planned)| Window::of(history, fault, planned)).collect()
-}
-
-/// Processes that a fault ends, freezes or restarts.
-pub fn broken(fault: &FaultKind) -> &[ProcessName] {
-    match fault {
-        FaultKind::ProcessKill { processes }
-        | FaultKind::ProcessTerminate { processes }
-        | FaultKind::ProcessPause { processes }
-        | FaultKind::RollingRestart { processes, .. } => processes,
-        _ => &[],
-    }
-}
-
-/// Writers that cannot reach PostgreSQL at all while this fault is in force.
-///
-/// A black hole in one direction is enough: a query nobody answers is as good as none.
-pub fn writers_cut_off(plan: &Plan, fault: &FaultKind) -> Vec<ProcessName> {
-    let all = (1..=plan.cluster.writers).map(ProcessName::Writer);
-    let cut = |links: &[LinkName]| -> Vec<ProcessName> {
-        let links = links.iter().filter(|link| link.service == Service::Postgres).map(|link| link.process);
-        links.filter(|process| matches!(process, ProcessName::Writer(_))).collect()
-    };
-    match fault {
-        FaultKind::ServiceStop { service: Service::Postgres }
-        | FaultKind::ServiceKill { service: Service::Postgres }
-        | FaultKind::ServicePause { service: Service::Postgres }
-        | FaultKind::PostgresConnectionLimit
-        | FaultKind::PostgresDiskFull => all.collect(),
-        FaultKind::LinkDown { links } => cut(links),
-        FaultKind::LinkToxic { links, toxic: Toxic::BlackHole, .. } => cut(links),
-        _ => Vec::new(),
-    }
+    plan.faults.iter().enumerate().map(|(fault, planned)| Window::of(plan, history, fault, planned)).collect()
 }

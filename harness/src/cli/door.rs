@@ -1,6 +1,9 @@
 //! Where errors leave: with what to do next, and the documented exit code.
 
-use std::io::{IsTerminal, Write};
+use std::{
+    io::{IsTerminal, Write},
+    sync::OnceLock,
+};
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     environment::EnvironmentError,
     exit::Exit,
+    history::recorder::RecorderError,
+    progress::tell,
+    report::terminal::Screen,
     run::{RunError, folder::FolderError, judge::JudgeError},
     scenario::ScenarioError,
 };
@@ -40,10 +46,19 @@ pub(super) enum Refused {
     },
     #[error("{0} was not violated: there is no failure to minimise")]
     NotViolated(String),
+    #[error("squall panicked; this is a bug in squall, and no verdict")]
+    Panicked,
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
     #[error("cannot listen for signals")]
     Signals(#[source] std::io::Error),
+}
+
+fn of_folder(error: &FolderError) -> Exit {
+    match error {
+        FolderError::Malformed { .. } | FolderError::Io { verb: "read", .. } => Exit::Usage,
+        FolderError::Io { .. } | FolderError::DiskFull { .. } => Exit::Environment,
+    }
 }
 
 impl Refused {
@@ -54,16 +69,23 @@ impl Refused {
             | Self::BadOption(_)
             | Self::BadMessage(_)
             | Self::NotViolated(_) => Exit::Usage,
-            Self::Folder(error) | Self::Run(RunError::Folder(error)) => match error {
-                FolderError::Malformed { .. } => Exit::Usage,
-                FolderError::Io { verb: "read", .. } => Exit::Usage,
-                FolderError::Io { .. } | FolderError::DiskFull { .. } => Exit::Environment,
-            },
+            Self::Folder(error) | Self::Run(RunError::Folder(error)) => of_folder(error),
             Self::Run(RunError::Interrupted) => Exit::Interrupted,
             Self::Run(RunError::Unsupported { .. }) => Exit::Usage,
-            Self::Run(_) | Self::Environment(_) | Self::Write { .. } => Exit::Environment,
-            Self::Judge(_) => Exit::Unknown,
-            Self::Runtime(_) | Self::Signals(_) => Exit::Bug,
+            // Its own history, just written: that it cannot be read is our fault.
+            Self::Run(
+                RunError::Judge(JudgeError::History(_) | JudgeError::Panicked(_))
+                | RunError::Recorder(RecorderError::Panicked | RecorderError::Held { .. }),
+            )
+            | Self::Judge(JudgeError::Panicked(_)) => Exit::Bug,
+            Self::Judge(JudgeError::NoSuchMessage { .. }) => Exit::Usage,
+            Self::Judge(JudgeError::History(_)) => Exit::Unknown,
+            Self::Judge(JudgeError::Folder(error))
+            | Self::Run(RunError::Judge(JudgeError::Folder(error))) => of_folder(error),
+            Self::Run(_) | Self::Judge(JudgeError::Report(_)) | Self::Environment(_) | Self::Write { .. } => {
+                Exit::Environment
+            }
+            Self::Panicked | Self::Runtime(_) | Self::Signals(_) => Exit::Bug,
         }
     }
 
@@ -91,6 +113,10 @@ impl Refused {
                                           or SQUALL_POSTGRES_URL, SQUALL_REDIS_URL and SQUALL_KAFKA_BROKERS"
                     .to_owned(),
             ),
+            Self::Run(RunError::Descriptors { .. }) => {
+                Some("raise the hard limit (`ulimit -Hn`, LimitNOFILE=), or plan fewer users".to_owned())
+            }
+            Self::Panicked => Some("please report it with what is printed above".to_owned()),
             Self::Run(RunError::Unsupported { .. }) => {
                 Some("choose another --provider or another scenario".to_owned())
             }
@@ -119,7 +145,7 @@ fn chain(error: &dyn std::error::Error, help: Option<String>) -> Shown {
 pub(super) fn show(refused: Refused) -> Exit {
     let exit = refused.exit();
     if exit == Exit::Interrupted {
-        eprintln!("{refused}");
+        tell(&refused.to_string());
         return exit;
     }
     let help = refused.next_step();
@@ -138,7 +164,7 @@ pub(super) fn show(refused: Refused) -> Exit {
     if shown.is_err() {
         text = refused.to_string();
     }
-    eprintln!("{text}");
+    tell(&text);
     exit
 }
 
@@ -147,12 +173,47 @@ pub(super) fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
-pub(super) fn colour() -> bool {
-    colour_of(&std::io::stdout())
+/// How wide a summary is that goes into a file or a pipe.
+const FILE_COLUMNS: usize = 100;
+
+/// What stdout can show.
+pub(super) fn screen() -> Screen {
+    let columns = console::Term::stdout().size_checked();
+    let columns = columns.map_or(FILE_COLUMNS, |(_, columns)| usize::from(columns));
+    Screen { colour: colour_of(&std::io::stdout()), columns }
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Colour {
+    /// On a terminal that can show it, unless NO_COLOR is set and not empty.
+    Auto,
+    /// Into files and pipes too.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+static ASKED: OnceLock<Colour> = OnceLock::new();
+
+/// What the command line asked for. It wins over the environment, as no-color.org has it.
+pub(super) fn ask_for_colour(asked: Colour) {
+    // Only the first call counts; there is one.
+    let _ = ASKED.set(asked);
 }
 
 fn colour_of(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let asked = ASKED.get().copied().unwrap_or(Colour::Auto);
+    coloured(asked, stream.is_terminal(), &variable("NO_COLOR"), &variable("TERM"))
+}
+
+fn coloured(asked: Colour, terminal: bool, no_color: &str, term: &str) -> bool {
+    match asked {
+        Colour::Always => true,
+        Colour::Never => false,
+        Colour::Auto => terminal && no_color.is_empty() && term != "dumb",
+    }
 }
 
 /// A seed nobody chose. Reported in the plan, so the run can be repeated.
@@ -167,7 +228,11 @@ pub(super) fn fresh_seed() -> u64 {
 pub(super) fn quiet_logs() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("SQUALL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off,harness=warn"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // It would be told by `eprintln!`, and so by a panic where stderr is closed.
+        .log_internal_errors(false);
     // A second call (tests) is refused and changes nothing.
     let _ = subscriber.try_init();
 }
@@ -176,24 +241,87 @@ pub(super) fn quiet_logs() {
 pub(super) fn cancel_on_signals(cancel: CancellationToken) -> Result<(), Refused> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Refused::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Refused::Signals)?;
-    let mut hang_up = signal(SignalKind::hangup()).map_err(Refused::Signals)?;
+    // Who starts squall with `nohup` wants it to outlive the terminal.
+    let mut hang_up = match hang_up_is_ignored() {
+        true => None,
+        false => Some(signal(SignalKind::hangup()).map_err(Refused::Signals)?),
+    };
     tokio::spawn(async move {
         loop {
             let came = tokio::select! {
                 came = interrupt.recv() => came,
                 came = terminate.recv() => came,
-                came = hang_up.recv() => came,
+                Some(came) = async { Some(hang_up.as_mut()?.recv().await) } => came,
             };
             if came.is_none() {
                 return;
             }
             let already = cancel.is_cancelled();
             cancel.cancel();
-            eprintln!(
-                "{}",
-                if already { "still taking everything down …" } else { "taking everything down …" }
-            );
+            tell(if already { "still taking everything down …" } else { "taking everything down …" });
         }
     });
     Ok(())
+}
+
+/// Whether this process was started with SIGHUP ignored.
+fn hang_up_is_ignored() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hang_up(&status))
+}
+
+/// Signals are bits from the right, and SIGHUP is the first.
+fn ignores_hang_up(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_has_the_exit_code_that_the_readme_gives_it() {
+        let io = || std::io::Error::other("x");
+        let recorder = |error| Refused::Run(RunError::Recorder(error));
+        let folder = |verb| FolderError::Io { verb, path: "p".into(), source: io() };
+        let table = [
+            (Refused::MissingFlag("--x"), Exit::Usage),
+            (Refused::BadMessage("x".into()), Exit::Usage),
+            (Refused::Folder(folder("read")), Exit::Usage),
+            (Refused::Folder(folder("write")), Exit::Environment),
+            (Refused::Judge(JudgeError::NoSuchMessage { message: 1, messages: 1 }), Exit::Usage),
+            (Refused::Judge(JudgeError::Folder(folder("read"))), Exit::Usage),
+            (Refused::Run(RunError::Judge(JudgeError::Folder(folder("write")))), Exit::Environment),
+            (Refused::Run(RunError::Interrupted), Exit::Interrupted),
+            (Refused::Run(RunError::Unsupported { provider: "p".into(), why: "w".into() }), Exit::Usage),
+            (Refused::Run(RunError::Descriptors { needed: 2, most: 1 }), Exit::Environment),
+            (Refused::Environment(EnvironmentError::NoAddresses), Exit::Environment),
+            (recorder(RecorderError::Write { path: "p".into(), source: io() }), Exit::Environment),
+            (recorder(RecorderError::Panicked), Exit::Bug),
+            (recorder(RecorderError::Held { limit_s: 1 }), Exit::Bug),
+            (Refused::Judge(JudgeError::Panicked("x".into())), Exit::Bug),
+            (Refused::Run(RunError::Judge(JudgeError::Panicked("x".into()))), Exit::Bug),
+            (Refused::Panicked, Exit::Bug),
+            (Refused::Runtime(io()), Exit::Bug),
+        ];
+        for (refused, exit) in table {
+            assert_eq!(refused.exit(), exit, "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn colours_are_asked_for_as_no_color_org_has_it() {
+        let auto = |terminal, no_color, term| coloured(Colour::Auto, terminal, no_color, term);
+        assert!(auto(true, "", "xterm"), "an empty NO_COLOR is none");
+        assert!(!auto(true, "1", "xterm") && !auto(true, "", "dumb") && !auto(false, "", "xterm"));
+        assert!(coloured(Colour::Always, false, "1", "dumb"), "the command line wins");
+        assert!(!coloured(Colour::Never, true, "", "xterm"));
+    }
+
+    #[test]
+    fn an_ignored_hang_up_is_the_first_bit() {
+        assert!(ignores_hang_up("Name:\tx\nSigIgn:\t0000000000001001\n"));
+        assert!(!ignores_hang_up("Name:\tx\nSigIgn:\t0000000000001000\n"));
+        assert!(!ignores_hang_up(""));
+    }
 }

@@ -1,10 +1,17 @@
 //! Where the chat binaries come from: beside this executable, built by cargo first when run from a checkout.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
-use tokio::{process::Command, sync::OnceCell};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+    sync::OnceCell,
+};
 
-use crate::{cluster::ClusterError, plan::ProcessName, progress::Progress};
+use crate::{cluster::ClusterError, plan::ProcessName, progress::Progress, surroundings};
 
 /// The builds of this process, clean and planted: cargo is asked once, not before every run.
 static BUILT: [OnceCell<()>; 2] = [OnceCell::const_new(), OnceCell::const_new()];
@@ -18,9 +25,9 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// The binaries beside this executable. From a checkout they are brought up to date with cargo first, once, in the
-    /// profile this executable was built in, so nobody measures yesterday's node. `SQUALL_BIN_DIR` names another folder,
-    /// whose binaries are taken as they are.
+    /// The binaries beside this executable. `cargo squall` has just built them; tests and builds with planted bugs have
+    /// them brought up to date with cargo here, once, in the profile this executable was built in, so that nobody
+    /// measures yesterday's node. `SQUALL_BIN_DIR` names another folder, whose binaries are taken as they are.
     ///
     /// # Errors
     ///
@@ -31,29 +38,23 @@ impl Binaries {
         }
         let folder = folder().map_err(|error| ClusterError::Build(error.to_string()))?;
         let binaries = Self { folder, planted };
-        let mut needed = vec!["chat-node", "chat-writer"];
-        if planted {
-            needed = vec!["chat-node-planted", "chat-writer-planted"];
-        }
-        let missing = needed.iter().any(|name| !binaries.folder.join(name).exists());
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        // Under `cargo test --test it` and `cargo squall` cargo has brought only the harness up to date.
-        let stale = std::env::var_os("CARGO").is_some();
-        if missing || stale {
-            if !workspace.join("Cargo.toml").exists() {
+        let needed = [ProcessName::Node(1), ProcessName::Writer(1)].map(|process| binaries.of(process));
+        let missing = needed.iter().any(|binary| !binary.exists());
+        // Set under `cargo test`, which has brought only what it tests up to date.
+        let under_cargo = std::env::var_os("CARGO").is_some();
+        if missing || under_cargo || planted {
+            let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+            if workspace.join("Cargo.toml").exists() {
+                BUILT[usize::from(planted)]
+                    .get_or_try_init(|| binaries.build(&workspace, &needed, progress))
+                    .await?;
+            } else if missing {
                 return Err(ClusterError::Build(format!(
-                    "{} are neither in {} nor is the checkout they could be built from at {}",
-                    needed.join(" and "),
-                    binaries.folder.display(),
+                    "neither are {} there, nor is the checkout that they could be built from ({})",
+                    needed.each_ref().map(|binary| binary.display().to_string()).join(" and "),
                     workspace.display()
                 )));
             }
-            if missing {
-                progress.say(format!("building {} (once)", needed.join(" and ")));
-            }
-            BUILT[usize::from(planted)]
-                .get_or_try_init(|| binaries.build(&workspace, &needed, planted))
-                .await?;
         }
         Ok(binaries)
     }
@@ -67,16 +68,23 @@ impl Binaries {
         if self.planted { self.folder.join(format!("{name}-planted")) } else { self.folder.join(name) }
     }
 
-    async fn build(&self, workspace: &Path, needed: &[&str], planted: bool) -> Result<(), ClusterError> {
+    async fn build(
+        &self,
+        workspace: &Path,
+        needed: &[PathBuf],
+        progress: &Progress,
+    ) -> Result<(), ClusterError> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
+        // As from the caller's shell; what it inherits from us instead would make it build anew.
+        command.env_clear().envs(surroundings::callers());
         // All members, though only two binaries: the same selection resolves to the same dependency features, so what
         // was built for squall itself is not built again.
-        command.args(["build", "--quiet", "--workspace"]).current_dir(workspace).kill_on_drop(true);
-        for name in needed {
-            command.args(["--bin", name]);
+        command.args(["build", "--workspace"]).current_dir(workspace).kill_on_drop(true);
+        for binary in needed.iter().filter_map(|path| path.file_name()) {
+            command.arg("--bin").arg(binary);
         }
-        if planted {
+        if self.planted {
             command.args(["--features", "planted-bugs"]);
         }
         if !cfg!(debug_assertions) {
@@ -86,14 +94,24 @@ impl Binaries {
         if let Some(target) = self.folder.parent() {
             command.arg("--target-dir").arg(target);
         }
-        let built = command
-            .output()
-            .await
-            .map_err(|error| ClusterError::Build(format!("cannot run cargo: {error}")))?;
-        if built.status.success() {
+        let cannot = |error: std::io::Error| ClusterError::Build(format!("cannot run cargo: {error}"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut building = command.spawn().map_err(cannot)?;
+        let mut said = Vec::new();
+        if let Some(pipe) = building.stderr.take() {
+            let mut lines = BufReader::new(pipe).lines();
+            // What is compiled, and what is waited for (another cargo may hold the folder), as cargo says it.
+            while let Some(line) = lines.next_line().await.map_err(cannot)? {
+                if ["Compiling", "Downloading", "Blocking"].iter().any(|doing| line.contains(doing)) {
+                    progress.say(&line);
+                }
+                said.push(line);
+            }
+        }
+        if building.wait().await.map_err(cannot)?.success() {
             return Ok(());
         }
-        Err(ClusterError::Build(String::from_utf8_lossy(&built.stderr).into_owned()))
+        Err(ClusterError::Build(said.join("\n")))
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn parse(line: &str) -> Option<Lifecycle> {
     let flag = |field: &str| line.get(field).and_then(Value::as_bool).unwrap_or(false);
     let small = |field: &str| u32::try_from(number(field)).unwrap_or(u32::MAX);
     Some(match event {
-        LifecycleEvent::Listening => return None,
+        LifecycleEvent::Listening => Lifecycle::Listening,
         LifecycleEvent::Draining => Lifecycle::Draining,
         LifecycleEvent::Stopped => Lifecycle::Stopped,
         LifecycleEvent::Panicked => Lifecycle::Panicked { message: text("message") },

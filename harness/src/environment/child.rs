@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{error::EnvironmentError, identity::Identity, leftovers::Registry};
-use crate::wait;
+use crate::{surroundings, wait};
 
 /// Longest line handed to a reader of stdout; a longer one arrives in pieces. Bounds memory, not content.
 const LINE_LIMIT_BYTES: u64 = 1024 * 1024;
@@ -29,6 +29,9 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// Services and processes under test give way to the load generator: on one machine they would otherwise make it late, and
 /// what is measured then is the machine. They compete with each other as before.
 const NICENESS: &str = "-n5";
+
+/// Tells, in a process's environment, where its log is.
+const LOG_VARIABLE: &str = "SQUALL_LOG_FILE";
 
 /// How much of the end of a log is read to show its last lines.
 const TAIL_BYTES: u64 = 16 * 1024;
@@ -42,7 +45,7 @@ pub struct ChildSpec {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
-    /// Variables on top of our own environment.
+    /// Its variables, beside those that every process gets ([`surroundings::for_children`]). Nothing else is inherited.
     pub env: Vec<(String, String)>,
     /// User and group to become; needs root.
     pub user: Option<(u32, u32)>,
@@ -102,6 +105,10 @@ impl Child {
             .arg(NICENESS)
             .arg(&spec.program)
             .args(&spec.args)
+            .env_clear()
+            .envs(surroundings::for_children())
+            // For whoever finds the process: whose it is, and what it said.
+            .env(LOG_VARIABLE, &spec.log)
             .envs(spec.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(match &stdout {

@@ -5,13 +5,19 @@ use std::{fmt, str::FromStr};
 use nix::unistd::geteuid;
 use rdkafka::ClientConfig;
 
-use super::{docker, error::EnvironmentError, external};
-use crate::plan::{FaultKind, LinkName, PlannedFault, Service};
+use super::{docker, error::EnvironmentError, external, netfilter};
+use crate::{
+    plan::{
+        Effects, FaultKind, LinkName, PlannedFault, Service,
+        fault::catalogue::{self, Managed},
+    },
+    progress::Progress,
+};
 
 /// Which provider the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ProviderChoice {
-    /// Docker where an engine answers, else the host.
+    /// Docker where an engine answers whose ports can be reached, else the host.
     #[default]
     Auto,
     /// Containers.
@@ -75,19 +81,29 @@ impl fmt::Display for Provider {
 }
 
 impl ProviderChoice {
-    /// Which provider this machine makes of it.
+    /// Which provider this machine makes of it. `auto` says why it takes the host where it does.
     ///
     /// # Errors
     ///
-    /// [`EnvironmentError::NoEngine`] when Docker was asked for and does not answer.
-    pub async fn resolve(self) -> Result<Provider, EnvironmentError> {
+    /// [`EnvironmentError::NoEngine`] when Docker was asked for and does not answer, and
+    /// [`EnvironmentError::EngineElsewhere`] when it does so from another machine.
+    pub async fn resolve(self, progress: &Progress) -> Result<Provider, EnvironmentError> {
         match self {
             Self::Host => Ok(Provider::Host),
             Self::External => Ok(Provider::External),
             Self::Docker => docker::engine().await.map(|_| Provider::Docker),
-            Self::Auto => Ok(docker::engine().await.map_or(Provider::Host, |_| Provider::Docker)),
+            Self::Auto => Ok(match docker::engine().await {
+                Ok(_) => Provider::Docker,
+                Err(why) => take_host(progress, &why),
+            }),
         }
     }
+}
+
+/// What `auto` does when Docker is of no use.
+pub(super) fn take_host(progress: &Progress, why: &EnvironmentError) -> Provider {
+    progress.say(format!("taking the host provider: {why}"));
+    Provider::Host
 }
 
 /// How to reach the services.
@@ -148,48 +164,23 @@ pub fn supports(provider: Provider, external: Option<&External>, fault: &FaultKi
                 .to_owned(),
         );
     }
+    if matches!(fault, FaultKind::LinkLoss { .. })
+        && let Err(missing) = netfilter::usable()
+    {
+        return Err(format!("link-loss cannot be done here: {missing}; {}", netfilter::HOW_TO_GET));
+    }
     if provider != Provider::External {
         return Ok(());
     }
-    match fault {
-        FaultKind::ServiceStop { service } => managed("service-stop", *service),
-        FaultKind::ServiceKill { service } => managed("service-kill", *service),
-        FaultKind::ServicePause { service } => managed("service-pause", *service),
-        FaultKind::LinkDown { links } => proxied("link-down", external, links),
-        FaultKind::LinkToxic { links, .. } => proxied("link-toxic", external, links),
-        // It is told from others by the proxy's address.
-        FaultKind::LinkHalfClose { links } => proxied("link-half-close", external, links),
-        // These need rights over everybody's sessions, and would strike everybody who shares the service.
-        FaultKind::RedisClientKill => {
-            refused("redis-client-kill", "it would disconnect every user of the Redis")
+    let name = fault.name();
+    match catalogue::find(name).map(|row| row.managed) {
+        Some(Managed::Yes) => Ok(()),
+        Some(Managed::No(reason)) => refused(name, reason),
+        Some(Managed::Proxied) => {
+            let effects = Effects::of(0, 0, fault);
+            proxied(name, external, effects.cut.iter().chain(&effects.degraded))
         }
-        FaultKind::RedisOutputBuffer { .. } => {
-            refused("redis-output-buffer", "it would change a limit for every user of the Redis")
-        }
-        FaultKind::PostgresTerminate => refused("postgres-terminate", "it needs a superuser"),
-        FaultKind::PostgresReadOnly => refused("postgres-read-only", "it needs a superuser"),
-        FaultKind::PostgresDiskFull => {
-            refused("postgres-disk-full", "it would fill the disk of everybody who shares the PostgreSQL")
-        }
-        FaultKind::PostgresConnectionLimit => refused(
-            "postgres-connection-limit",
-            "it would lock out everybody who shares the PostgreSQL, the harness among them",
-        ),
-        // The topic and the group are this run's own, whoever runs the brokers.
-        FaultKind::KafkaPoison
-        | FaultKind::KafkaRebalance
-        | FaultKind::KafkaPartitionsAdded { .. }
-        | FaultKind::PostgresLock
-        | FaultKind::ClientReconnectStorm { .. }
-        | FaultKind::ClientSlow { .. }
-        | FaultKind::ClientCrash { .. }
-        | FaultKind::ClientMalformed { .. }
-        | FaultKind::ClientOversize { .. }
-        | FaultKind::ProcessKill { .. }
-        | FaultKind::ProcessTerminate { .. }
-        | FaultKind::ProcessPause { .. }
-        | FaultKind::RollingRestart { .. }
-        | FaultKind::ProcessClockSkew { .. } => Ok(()),
+        None => refused(name, "the catalogue of faults does not say whether it may"),
     }
 }
 
@@ -222,14 +213,11 @@ pub fn supports_all(
     }
 }
 
-fn managed(fault: &str, service: Service) -> Result<(), String> {
-    refused(
-        fault,
-        &format!("{service} is managed by somebody else, and cannot be stopped, killed or frozen from here"),
-    )
-}
-
-fn proxied(fault: &str, external: Option<&External>, links: &[LinkName]) -> Result<(), String> {
+fn proxied<'a>(
+    fault: &str,
+    external: Option<&External>,
+    links: impl Iterator<Item = &'a LinkName>,
+) -> Result<(), String> {
     for link in links {
         if let Err(reason) = external::proxied(external, link.service) {
             return refused(fault, &format!("{link} does not go through a proxy: {reason}"));
@@ -259,7 +247,10 @@ mod tests {
     fn a_managed_service_is_not_stopped() {
         let fault = FaultKind::ServiceStop { service: Service::Postgres };
         let refusal = supports(Provider::External, Some(&external("redis://r:1")), &fault).unwrap_err();
-        assert!(refusal.contains("service-stop") && refusal.contains("postgres"), "{refusal}");
+        assert!(
+            refusal.contains("service-stop") && refusal.contains("managed by somebody else"),
+            "{refusal}"
+        );
         assert_eq!(supports(Provider::Host, None, &fault), Ok(()));
     }
 

@@ -6,7 +6,9 @@
 pub(crate) mod images;
 
 mod container;
+mod engine;
 mod label;
+mod reach;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -16,10 +18,14 @@ use std::{
 
 use testcontainers::bollard;
 
-pub(crate) use self::label::remove_labelled;
 use self::{
     container::{Container, Draft},
     label::Labelled,
+};
+pub(crate) use self::{
+    engine::{address, engine},
+    label::remove_labelled,
+    reach::reachable,
 };
 use super::{
     EnvironmentSpec,
@@ -42,9 +48,6 @@ use crate::{
     wait,
 };
 
-/// Longest wait for an engine's first answer: it is on this machine, or a socket away; a busy one may stall for seconds.
-const ENGINE_LIMIT: Duration = Duration::from_secs(10);
-
 /// Longest start of a service in a container, once the container runs.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -53,23 +56,6 @@ const SMALL_DISK: &str = "/small";
 
 /// Toxiproxy's own port, inside its container.
 const TOXIPROXY_PORT: u16 = 8474;
-
-/// The engine, if one answers.
-pub(crate) async fn engine() -> Result<bollard::Docker, EnvironmentError> {
-    let ask = async {
-        let engine = testcontainers::core::client::docker_client_instance()
-            .await
-            .map_err(|error| error.to_string())?;
-        engine.ping().await.map_err(|error| error.to_string())?;
-        Ok::<_, String>(engine)
-    };
-    let detail = match tokio::time::timeout(ENGINE_LIMIT, ask).await {
-        Ok(Ok(engine)) => return Ok(engine),
-        Ok(Err(detail)) => detail,
-        Err(_) => format!("no answer within {} ms", ENGINE_LIMIT.as_millis()),
-    };
-    Err(EnvironmentError::NoEngine { detail })
-}
 
 /// The containers of one run. The label goes first when this is dropped: it takes everything with it.
 #[derive(Debug)]
@@ -117,8 +103,7 @@ impl Docker {
         for image in images.to_be_pulled() {
             progress.say(format!("pulling {image} (first use)"));
         }
-        registry.note_docker();
-        let label = Labelled::create_network(&engine, spec.run_id).await?;
+        let label = Labelled::create_network(&engine, spec.run_id, registry).await?;
         let site = Site { spec, engine };
 
         // All at once. PostgreSQL and Redis need nobody; Kafka must know the proxies' addresses first.
@@ -193,7 +178,7 @@ impl Docker {
         let (postgres, redis, kafka, toxiproxy) =
             tokio::join!(postgres.down(), redis.down(), kafka.down(), toxiproxy.down());
         let network = label.remove().await;
-        postgres.and(redis).and(kafka).and(toxiproxy).and(network)
+        EnvironmentError::of_all([postgres, redis, kafka, toxiproxy, network])
     }
 }
 
@@ -300,7 +285,12 @@ async fn start_redis(
         let container = draft.start(&site.engine).await?;
         let url = format!("redis://127.0.0.1:{port}");
         let at = Endpoints { redis_url: url.clone(), ..nowhere() };
-        until_answering(&container, Service::Redis, &at).await?;
+        // Redis is up first, so it is the one that tells whether the engine's ports are ours at all.
+        tokio::select! {
+            biased;
+            answer = until_answering(&container, Service::Redis, &at) => answer?,
+            elsewhere = reach::published_elsewhere(&container, port, 6379) => return Err(elsewhere),
+        }
         Ok((container, url))
     })
     .await

@@ -1,9 +1,16 @@
 //! What this machine has and lacks, said before a run stumbles over it.
 
+use std::env;
+
 use nix::{
+    sys::resource::{Resource, getrlimit},
     sys::statvfs::statvfs,
     unistd::{User, geteuid},
 };
+
+use testcontainers::bollard::Docker;
+
+use crate::surroundings;
 
 use super::{
     docker::{
@@ -12,10 +19,17 @@ use super::{
     },
     faketime, leftovers, manifest,
     manifest::Manifest,
+    netfilter,
 };
 
 /// Free space below which a run may fill the disk: Kafka's log, PostgreSQL's files and the history of a long run.
+/// For the largest scenarios shipped, several times over; a run with more users is refused by itself.
+const OPEN_FILES_WANTED: u64 = 1_024;
+
 const DISK_NEEDED_MB: u64 = 1024;
+
+/// Name of the check that tells whether Docker can be used.
+const ENGINE: &str = "docker engine";
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +55,12 @@ impl Check {
 /// Looks at everything an environment needs. A run needs the Docker checks or the host checks, not both.
 pub async fn doctor() -> Vec<Check> {
     let mut checks = docker_checks().await;
+    let auto = auto(&checks);
+    checks.push(auto);
     checks.extend(host_checks());
+    checks.push(build_tools());
     checks.push(disk());
+    checks.push(open_files());
     let left = leftovers::left_behind();
     let found = match left.len() {
         0 => Ok("none".to_owned()),
@@ -56,24 +74,23 @@ pub async fn doctor() -> Vec<Check> {
 pub fn can_run(checks: &[Check]) -> bool {
     let ok = |name: &str| checks.iter().any(|check| check.name == name && check.ok);
     let fetchable = geteuid().is_root() && ok("installer");
-    (ok("docker engine") || ok("services on this host") || fetchable) && ok("free disk space")
+    (ok(ENGINE) || ok("services on this host") || fetchable) && ok("free disk space")
 }
 
 async fn docker_checks() -> Vec<Check> {
     let engine = docker::engine().await;
-    let found = match &engine {
-        Ok(engine) => engine.version().await.map_err(|error| error.to_string()).map(|version| {
-            format!(
-                "{} answers",
-                version.version.unwrap_or_else(|| "an engine of unknown version".to_owned())
-            )
-        }),
-        Err(error) => Err(error.to_string()),
+    let images = match &engine {
+        Ok(engine) => Some(Images::choose(engine).await),
+        Err(_) => None,
+    };
+    let found = match (&engine, &images) {
+        (Ok(engine), Some(images)) => usable(engine, images).await,
+        (Err(error), _) => Err(error.to_string()),
+        (Ok(_), None) => Err("its images could not be listed".to_owned()),
     };
     let how = "install Docker and start it (`harness/services/engine` where there is no systemd); the host provider needs none";
-    let mut checks = vec![Check::new("docker engine", found, how)];
-    if let Ok(engine) = engine {
-        let images = Images::choose(&engine).await;
+    let mut checks = vec![Check::new(ENGINE, found, how)];
+    if let Some(images) = images {
         for role in Role::ALL {
             let image = images.of(role);
             let found = match &image.found {
@@ -88,6 +105,42 @@ async fn docker_checks() -> Vec<Check> {
         }
     }
     checks
+}
+
+/// Version and address of an engine whose ports can be reached; that is tried where Redis's image is there.
+async fn usable(engine: &Docker, images: &Images) -> Result<String, String> {
+    let version = engine.version().await.map_err(|error| error.to_string())?;
+    let version = version.version.unwrap_or_else(|| "an engine of unknown version".to_owned());
+    let answers = format!("{version} answers at {}", docker::address());
+    if images.of(Role::Redis).found.is_none() {
+        return Ok(format!("{answers}; whether its ports can be reached shows when Redis's image is here"));
+    }
+    docker::reachable(engine, images).await.map_err(|error| error.to_string())?;
+    Ok(answers)
+}
+
+/// What `--provider auto` comes to.
+fn auto(checks: &[Check]) -> Check {
+    let found = match checks.iter().find(|check| check.name == ENGINE) {
+        Some(engine) if engine.ok => "docker".to_owned(),
+        Some(engine) => format!("host, as {}", engine.detail),
+        None => "host".to_owned(),
+    };
+    Check::new("provider by `auto`", Ok(found), "--provider docker or --provider host")
+}
+
+/// What compiles nodes and writers, C libraries among them, where their binaries are not here yet.
+fn build_tools() -> Check {
+    let missing = surroundings::missing_programs(&["cargo", "cc", "make"]);
+    let found = match missing.as_slice() {
+        [] => Ok("cargo, cc and make".to_owned()),
+        missing => Err(format!("not on PATH: {}", missing.join(", "))),
+    };
+    Check::new(
+        "tools of the build",
+        found,
+        "rustup.rs; apt-get install build-essential (only to build from source)",
+    )
 }
 
 fn host_checks() -> Vec<Check> {
@@ -108,6 +161,8 @@ fn host_checks() -> Vec<Check> {
     let mut checks = vec![Check::new("services on this host", found, &install)];
     let found = faketime::library().map(|library| library.display().to_string());
     checks.push(Check::new("libfaketime (for clock skew only)", found, faketime::HOW_TO_GET));
+    let found = netfilter::usable().map(|()| "nft and ss, and the right to use them".to_owned());
+    checks.push(Check::new("nftables (for packet loss only)", found, netfilter::HOW_TO_GET));
     let installer = manifest::installer();
     let found =
         if installer.exists() { Ok(installer.display().to_string()) } else { Err("not there".to_owned()) };
@@ -125,8 +180,22 @@ fn host_checks() -> Vec<Check> {
     checks
 }
 
+/// The soft limit is raised to the hard one when squall starts.
+fn open_files() -> Check {
+    let found = match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((_, most)) if most >= OPEN_FILES_WANTED => Ok(format!("{most} in each process")),
+        Ok((_, most)) => Err(format!("{most} in each process, {OPEN_FILES_WANTED} wanted")),
+        Err(error) => Err(error.to_string()),
+    };
+    Check::new(
+        "open files",
+        found,
+        "raise the hard limit (`ulimit -Hn`, LimitNOFILE=): a user needs one, and a quarter",
+    )
+}
+
 fn disk() -> Check {
-    let folder = std::env::temp_dir();
+    let folder = env::temp_dir();
     let free = statvfs(&folder)
         .map(|disk| disk.blocks_available().saturating_mul(disk.fragment_size()) / 1024 / 1024);
     let found = match free {

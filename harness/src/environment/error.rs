@@ -14,10 +14,20 @@ pub const LOG_LINES: usize = 20;
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
     /// Docker was asked for and no engine answers.
-    #[error("no Docker engine answers: {detail}")]
+    #[error("no Docker engine answers: {detail}; {looked}")]
     NoEngine {
         /// What the client said.
         detail: String,
+        /// Which addresses were tried, and where one listens that was not.
+        looked: String,
+    },
+    /// An engine answers, and the ports that it publishes are not on this machine's loopback.
+    #[error("the Docker engine at {at} publishes ports on another machine's loopback: {seen}")]
+    EngineElsewhere {
+        /// Its address, as for `DOCKER_HOST`.
+        at: String,
+        /// How that shows.
+        seen: String,
     },
     /// The scripts that fetch services are not where they should be.
     #[error("the installer of the host provider is not at {}", path.display())]
@@ -44,6 +54,14 @@ pub enum EnvironmentError {
     /// We are root, PostgreSQL refuses to be, and there is no other user to be.
     #[error("PostgreSQL refuses to run as root, and there is no user `postgres` to run it as")]
     NoPostgresUser,
+    /// The user that PostgreSQL runs as cannot get to its data.
+    #[error("user {user}, whom PostgreSQL runs as, cannot enter the folder {}", folder.display())]
+    Unreachable {
+        /// Who.
+        user: &'static str,
+        /// The first folder on the way that they may not enter.
+        folder: PathBuf,
+    },
     /// A program could not be started.
     #[error("{name} could not be started ({}): {source}", program.display())]
     Spawn {
@@ -168,6 +186,9 @@ pub enum EnvironmentError {
         /// Why not.
         reason: String,
     },
+    /// Several things went wrong on the way down, each of its own.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; and "))]
+    Several(Vec<EnvironmentError>),
     /// The provider cannot do this.
     #[error("{what}: {reason}")]
     Unsupported {
@@ -179,12 +200,25 @@ pub enum EnvironmentError {
 }
 
 impl EnvironmentError {
+    /// What went wrong in any of several steps, none of which kept the others from being taken.
+    pub(super) fn of_all(
+        steps: impl IntoIterator<Item = Result<(), EnvironmentError>>,
+    ) -> Result<(), EnvironmentError> {
+        let mut errors: Vec<_> = steps.into_iter().filter_map(Result::err).collect();
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Self::Several(errors)),
+        }
+    }
+
     /// What to do next, in one sentence.
     pub fn help(&self) -> &'static str {
         match self {
             Self::NoEngine { .. } => {
-                "start Docker (or `harness/services/engine` where there is no systemd), or use `--provider host`"
+                "start Docker (or `harness/services/engine` where there is no systemd), set DOCKER_HOST to where it listens, or use `--provider host`"
             }
+            Self::EngineElsewhere { .. } => "use `--provider host`, or run squall on the engine's host",
             Self::InstallerMissing { .. } => {
                 "set SQUALL_SERVICES_SCRIPTS to the folder `harness/services` of Squall's source, or use `--provider docker`"
             }
@@ -195,6 +229,9 @@ impl EnvironmentError {
                 "remove the file and run again: it is written anew by `harness/services/install`"
             }
             Self::NoPostgresUser => "run Squall as a user other than root, or `useradd --system postgres`",
+            Self::Unreachable { .. } => {
+                "set TMPDIR to a folder that everybody may enter (/var/tmp), or `chmod o+x` that folder"
+            }
             Self::Spawn { .. } => "run `squall doctor`: it checks every program the services need",
             Self::Signal { .. } | Self::Stuck { .. } => "look at the process's log in the run folder",
             Self::Died { .. } | Self::NotReady { .. } => {
@@ -212,9 +249,28 @@ impl EnvironmentError {
             Self::Io { .. } => {
                 "check the folder's permissions and free space; TMPDIR chooses where services live"
             }
+            Self::Several(errors) => errors.first().map_or("run it again", Self::help),
             Self::NoAddresses => "give --postgres-url, --redis-url and --kafka-brokers",
             Self::Address { .. } => "correct the address and run again",
             Self::Unsupported { .. } => "leave the fault out, or use the docker or host provider",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_that_failed_is_named() {
+        let stuck = |name: &str| {
+            Err(EnvironmentError::Stuck { name: name.to_owned(), signal: Signal::SIGTERM, limit_ms: 5 })
+        };
+        assert!(EnvironmentError::of_all([Ok(()), Ok(())]).is_ok());
+        let one = EnvironmentError::of_all([Ok(()), stuck("redis")]).unwrap_err();
+        assert!(matches!(one, EnvironmentError::Stuck { .. }), "{one}");
+        let all = EnvironmentError::of_all([stuck("redis"), Ok(()), stuck("kafka")]).unwrap_err();
+        assert!(all.to_string().contains("redis") && all.to_string().contains("kafka"), "{all}");
+        assert!(!all.help().is_empty());
     }
 }

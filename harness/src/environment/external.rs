@@ -133,7 +133,7 @@ impl Rented {
         let path = self.folder.path().to_owned();
         let removed =
             self.folder.close().map_err(|source| EnvironmentError::Io { doing: "remove", path, source });
-        toxiproxy.and(removed).and(dropped)
+        EnvironmentError::of_all([toxiproxy, removed, dropped])
     }
 }
 

@@ -73,6 +73,7 @@ impl Host {
     ) -> Result<Rising, EnvironmentError> {
         let manifest = Manifest::find_or_install(progress).await?;
         let folder = temporary_folder(spec.run_id, registry)?;
+        postgres::reachable(folder.path())?;
         let site = Site {
             manifest: &manifest,
             folder: folder.path(),
@@ -157,7 +158,7 @@ impl Host {
         let path = self.folder.path().to_owned();
         let removed =
             self.folder.close().map_err(|source| EnvironmentError::Io { doing: "remove", path, source });
-        postgres.and(redis).and(kafka).and(toxiproxy).and(removed)
+        EnvironmentError::of_all([postgres, redis, kafka, toxiproxy, removed])
     }
 }
 

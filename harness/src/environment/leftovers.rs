@@ -105,7 +105,13 @@ impl Registry {
         self.change(|owned| owned.docker = true);
     }
 
-    /// The run is over. Children that were killed and still have to die keep the file, in case that they do not.
+    /// All of that is gone.
+    pub(crate) fn forget_docker(&self) {
+        self.change(|owned| owned.docker = false);
+    }
+
+    /// The run is over. Children that were killed and still have to die keep the file, in case that they do not; so do
+    /// containers and a folder that could not be removed: the next run tries again.
     pub(crate) fn close(&self) {
         let owned = self.lock();
         self.closing.store(true, Ordering::Relaxed);
@@ -113,7 +119,8 @@ impl Registry {
     }
 
     fn remove_with_the_last(&self, owned: &Registration) {
-        if !owned.children.iter().any(|child| child.process.is_alive()) {
+        let folder_left = owned.folder.as_ref().is_some_and(|folder| folder.exists());
+        if !owned.docker && !folder_left && !owned.children.iter().any(|child| child.process.is_alive()) {
             let _ = fs::remove_file(self.file.as_path());
         }
     }
@@ -150,11 +157,10 @@ pub async fn sweep(progress: &Progress) -> usize {
             Ok(()) => {
                 let _ = fs::remove_file(&file);
                 swept += 1;
-                progress.say(format!("cleaned up after run {}, which was killed", left.run));
+                progress.say(format!("cleaned up after run {}, which did not end in order", left.run));
             }
-            Err(reason) => {
-                progress.say(format!("run {} was killed and left things behind: {reason}", left.run))
-            }
+            Err(reason) => progress
+                .say(format!("run {} did not end in order and left things behind: {reason}", left.run)),
         }
     }
     swept

@@ -7,14 +7,18 @@ use std::{
     time::Duration,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde::Deserialize;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    process::Command,
+    process::{Child, Command},
 };
 
 use super::error::{EnvironmentError, LOG_LINES};
-use crate::progress::Progress;
+use crate::{progress::Progress, surroundings};
 
 /// The manifest's version that we read.
 const SCHEMA: u32 = 1;
@@ -99,6 +103,19 @@ pub(crate) fn installer() -> PathBuf {
     scripts.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("services")).join("install")
 }
 
+/// Asked to end when nobody waits for it any more. Killed, it would leave behind what keeps Debian from starting services,
+/// and half of a folder.
+struct Installer(Child);
+
+impl Drop for Installer {
+    fn drop(&mut self) {
+        // There is no pid any more once it has been waited for.
+        if let Some(pid) = self.0.id().and_then(|pid| i32::try_from(pid).ok()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+    }
+}
+
 async fn install(progress: &Progress) -> Result<(), EnvironmentError> {
     let script = installer();
     if !script.exists() {
@@ -110,15 +127,18 @@ async fn install(progress: &Progress) -> Result<(), EnvironmentError> {
         lines: lines.join("\n"),
     };
     let mut child = Command::new(&script)
+        // It fetches as the caller would: through their proxies, from their mirrors.
+        .env_clear()
+        .envs(surroundings::callers())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
         .spawn()
+        .map(Installer)
         .map_err(|source| EnvironmentError::Spawn { name: "install".to_owned(), program: script, source })?;
     let mut last: Vec<String> = Vec::new();
     let run = async {
-        if let Some(pipe) = child.stderr.take() {
+        if let Some(pipe) = child.0.stderr.take() {
             let mut lines = BufReader::new(pipe).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 progress.say(&line);
@@ -128,7 +148,7 @@ async fn install(progress: &Progress) -> Result<(), EnvironmentError> {
                 last.push(line);
             }
         }
-        child.wait().await
+        child.0.wait().await
     };
     match tokio::time::timeout(INSTALL_LIMIT, run).await {
         Ok(Ok(status)) if status.success() => Ok(()),

@@ -95,3 +95,35 @@ async fn redis_client(url: &str, limit: Duration) -> Result<Answer, String> {
     let _ = tokio::time::timeout(limit, client.quit()).await;
     pong.map(|said| Answer { said, round_trip })
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Encrypted addresses of a server that does not speak TLS: an error like any other. With two providers of
+    /// cryptography compiled in and none chosen, rustls panics instead.
+    #[tokio::test]
+    async fn an_encrypted_address_that_fails_is_an_error_and_no_panic() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                // `S`: PostgreSQL's yes to TLS. Then no handshake.
+                let _ = stream.write_all(b"S").await;
+            }
+        });
+        let at = |query: &str| Endpoints {
+            postgres_url: format!("postgres://u:p@127.0.0.1:{port}/chat?sslmode={query}"),
+            redis_url: format!("rediss://127.0.0.1:{port}"),
+            kafka_brokers: String::new(),
+            kafka_options: Vec::new(),
+        };
+        for mode in ["require", "verify-ca", "verify-full"] {
+            ask(Service::Postgres, &at(mode), Duration::from_secs(20)).await.unwrap_err();
+        }
+        ask(Service::Redis, &at("require"), Duration::from_secs(20)).await.unwrap_err();
+        server.abort();
+    }
+}

@@ -116,6 +116,12 @@ pub struct AppliedToxic {
     pub name: String,
 }
 
+impl fmt::Display for AppliedToxic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.name, self.link)
+    }
+}
+
 /// All links of a run.
 #[derive(Debug)]
 pub struct Proxies {
@@ -419,7 +425,11 @@ impl Proxies {
         act: impl FnOnce(&Proxy) -> Result<(), String> + Send + 'static,
     ) -> Result<(), ProxyError> {
         self.address(link)?;
-        let outcome = self.blocking.call(move |client| act(&client.find_proxy(&link.to_string())?));
+        // Two jobs: should the first one hang, the second one, which changes something, is never begun.
+        let outcome = async {
+            let proxy = self.blocking.call(move |client| client.find_proxy(&link.to_string())).await?;
+            self.blocking.call(move |_| act(&proxy)).await
+        };
         outcome.await.map_err(|reason| self.failed(format!("{doing} {link}"), reason))
     }
 

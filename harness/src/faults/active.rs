@@ -1,183 +1,217 @@
-//! A fault in force: proved while it is, and healed once.
+//! A fault in force: begun whole or not at all, proved while it lasts, and ended once.
 
 use std::time::Duration;
 
-use tokio_util::task::AbortOnDropHandle;
+use super::{Fault, FaultError, Seen, of};
+use crate::{plan::FaultKind, wait};
 
-use super::{
-    FaultError, Field, clients, disk, evidence, half_close, overflow, postgres, ramp, rolling, slots,
-    stranger, striking::Striking,
+/// Longest times of the steps of a fault.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// To be begun.
+    begin: Duration,
+    /// To be ended.
+    end: Duration,
+    /// To be seen gone once it has been ended.
+    gone: Duration,
+}
+
+const LIMITS: Limits = Limits {
+    // A service that is stopped has 30 s to end by itself, and a rented one is slow to answer.
+    begin: Duration::from_secs(60),
+    // As long as a service or process has to be ready again, and as much for those that hold it to let go.
+    end: Duration::from_secs(120),
+    // For a service, process or link to be whole again.
+    gone: Duration::from_secs(30),
 };
-use crate::{environment::toxiproxy::AppliedToxic, plan::FaultKind, wait};
-
-/// Longest time a healed service, process or link may take to be whole again before healing has failed.
-pub const HEAL_LIMIT: Duration = Duration::from_secs(30);
 
 /// A fault in force. Must be healed; dropping it leaves the cluster hurt.
 #[must_use = "a fault that is not healed outlives its window"]
 #[derive(Debug)]
-pub struct ActiveFault {
-    pub(super) kind: FaultKind,
-    pub(super) hold: Hold,
+pub struct ActiveFault<Field = super::Field> {
+    fault: Box<dyn Fault<Field>>,
+    limits: Limits,
 }
 
-/// What keeps a fault in force.
-#[derive(Debug)]
-pub(super) enum Hold {
-    /// A state of a service, link or process; undone by a call.
-    State,
-    /// Toxics of this fault on its links; others may be there beside them. They may still be growing.
-    Toxics { applied: Vec<AppliedToxic>, ramp: Option<AbortOnDropHandle<()>> },
-    /// Processes being restarted one after another.
-    Rolling(rolling::Rolling),
-    /// An open transaction that holds a lock; undone by closing it.
-    Session(Box<sqlx::PgConnection>),
-    /// Every connection that PostgreSQL has to give; undone by giving them back.
-    Slots(slots::Slots),
-    /// Links choked and a limit lowered until an output buffer overflowed; undone by restoring both.
-    Overflow(overflow::Overflow),
-    /// A member of the writers' group; undone by leaving.
-    Stranger(stranger::Stranger),
-    /// A blow that is struck again and again; undone by stopping.
-    Striking(Striking),
-    /// Connections that are half-closed again and again.
-    HalfClosed { before: half_close::Before, striking: Striking },
-    /// Nothing: the load acts the fault out, by the plan. Kept is what was there before.
-    Clients(clients::Before),
+/// Puts a fault in force.
+///
+/// # Errors
+///
+/// [`FaultError`] when it could not be; whatever was begun is undone, or named.
+pub async fn inject(kind: &FaultKind, field: &super::Field) -> Result<ActiveFault, FaultError> {
+    ActiveFault::begin(of(kind), field, LIMITS).await
 }
 
-impl ActiveFault {
-    /// Waits until the fault is at its full strength: until then there is nothing to be proved.
-    pub async fn grown(&mut self) {
-        if let Hold::Toxics { ramp, .. } = &mut self.hold {
-            ramp::grown(ramp).await;
-        }
+impl<Field> ActiveFault<Field> {
+    async fn begin(fault: Box<dyn Fault<Field>>, field: &Field, limits: Limits) -> Result<Self, FaultError> {
+        let mut active = Self { fault, limits };
+        let error = match tokio::time::timeout(limits.begin, active.fault.begin(field)).await {
+            Ok(Ok(())) => return Ok(active),
+            Ok(Err(error)) => error,
+            Err(_) => FaultError::TookTooLong { doing: "begun", limit: limits.begin },
+        };
+        // Some of its targets may be hurt: a service that would not stop in time was killed, and must not stay away.
+        Err(match active.end(field).await {
+            Ok(_) => error,
+            Err(left) => FaultError::HalfDone { error: Box::new(error), left: left.to_string() },
+        })
     }
 
-    /// Looks for the fault: [`evidence::prove`], which for a rolling restart or a fault on clients also knows how things
-    /// were before.
+    async fn end(&mut self, field: &Field) -> Result<Option<String>, FaultError> {
+        let limit = self.limits.end;
+        tokio::time::timeout(limit, self.fault.end(field))
+            .await
+            .map_err(|_| FaultError::TookTooLong { doing: "ended", limit })?
+    }
+
+    /// Waits until the fault is at its full strength: until then there is nothing to be proved.
+    pub async fn grown(&mut self) {
+        self.fault.grown().await;
+    }
+
+    /// Looks for the fault. `Ok` tells what shows it.
     ///
     /// # Errors
     ///
     /// What the probe saw in place of the fault.
-    pub async fn prove(&self, field: &Field) -> Result<String, String> {
-        match &self.hold {
-            Hold::Rolling(rolling) => rolling.prove(field).await,
-            Hold::Clients(before) => clients::prove(&self.kind, before, field).await,
-            Hold::HalfClosed { before, .. } => before.prove(),
-            _ => evidence::prove(&self.kind, field).await,
-        }
+    pub async fn prove(&self, field: &Field) -> Seen {
+        self.fault.prove(field).await
     }
 
     /// Waits until the fault is over by itself. Most never are.
     pub async fn over(&mut self) {
-        match &mut self.hold {
-            Hold::Rolling(rolling) => rolling.over().await,
-            _ => std::future::pending().await,
-        }
+        self.fault.over().await;
     }
 
     /// Ends the fault and shows that it is gone. Returns what was seen.
     ///
     /// # Errors
     ///
-    /// [`FaultError`] when it could not be ended, or is still to be seen within [`HEAL_LIMIT`].
-    pub async fn heal(self, field: &Field) -> Result<String, FaultError> {
-        let mut before = None;
-        let done = match self.hold {
-            Hold::State => None,
-            Hold::Clients(seen) => {
-                before = Some(seen);
-                None
-            }
-            Hold::Toxics { applied, ramp } => {
-                ramp::cut(ramp).await;
-                for toxic in &applied {
-                    field.environment.proxies().remove(toxic).await?;
-                }
-                None
-            }
-            Hold::Session(session) => {
-                sqlx::Connection::close(*session).await?;
-                None
-            }
-            Hold::Slots(slots) => Some(format!("{} connections given back", slots.give_back().await)),
-            Hold::Overflow(overflow) => {
-                overflow::undo(field, &overflow).await?;
-                None
-            }
-            Hold::Stranger(stranger) => {
-                stranger.leave().await;
-                None
-            }
-            Hold::Striking(striking) | Hold::HalfClosed { striking, .. } => {
-                let hits = striking.end().await;
-                let what = match self.kind {
-                    FaultKind::KafkaPoison => "records produced",
-                    FaultKind::LinkHalfClose { .. } => "connections hit",
-                    _ => "sessions hit",
-                };
-                Some(format!("{hits} further {what} meanwhile"))
-            }
-            Hold::Rolling(rolling) => Some(rolling.heal(field).await?),
-        };
-        match &self.kind {
-            FaultKind::ServiceStop { service } | FaultKind::ServiceKill { service } => {
-                field.environment.start(*service).await?;
-            }
-            FaultKind::ServicePause { service } => field.environment.unpause(*service).await?,
-            FaultKind::LinkDown { links } => {
-                for link in links {
-                    field.environment.proxies().enable(*link).await?;
-                }
-            }
-            FaultKind::ProcessKill { processes } | FaultKind::ProcessTerminate { processes } => {
-                for process in processes {
-                    field.cluster.start(*process).await?;
-                }
-            }
-            FaultKind::ProcessPause { processes } => {
-                for process in processes {
-                    field.cluster.resume(*process).await?;
-                }
-            }
-            FaultKind::ProcessClockSkew { processes, .. } => {
-                for process in processes {
-                    field.cluster.set_clock(*process, 0)?;
-                }
-            }
-            FaultKind::PostgresReadOnly => {
-                postgres::set_read_only(&field.environment.verifier().postgres_url, false).await?;
-            }
-            FaultKind::PostgresDiskFull => {
-                disk::empty(&field.environment.verifier().postgres_url).await?;
-            }
-            FaultKind::LinkToxic { .. }
-            | FaultKind::LinkHalfClose { .. }
-            | FaultKind::RollingRestart { .. }
-            | FaultKind::RedisClientKill
-            | FaultKind::RedisOutputBuffer { .. }
-            | FaultKind::PostgresTerminate
-            | FaultKind::PostgresLock
-            | FaultKind::ClientReconnectStorm { .. }
-            | FaultKind::ClientSlow { .. }
-            | FaultKind::ClientCrash { .. }
-            | FaultKind::ClientMalformed { .. }
-            | FaultKind::ClientOversize { .. }
-            | FaultKind::PostgresConnectionLimit
-            | FaultKind::KafkaPoison
-            | FaultKind::KafkaRebalance
-            | FaultKind::KafkaPartitionsAdded { .. } => {}
-        }
-        let seen = wait::until("the fault gone", HEAL_LIMIT, async || match &before {
-            Some(before) => clients::gone(&self.kind, before, field).await,
-            None => evidence::gone(&self.kind, field).await,
-        })
-        .await
-        .map_err(|error| FaultError::StillThere(error.to_string()))?;
+    /// [`FaultError`] when it could not be ended on every target (all are tried), or is still to be seen half a
+    /// minute later.
+    pub async fn heal(mut self, field: &Field) -> Result<String, FaultError> {
+        let done = self.end(field).await?;
+        let seen = wait::until("the fault gone", self.limits.gone, async || self.fault.gone(field).await)
+            .await
+            .map_err(|error| FaultError::StillThere(error.to_string()))?;
         Ok(match done {
             Some(done) => format!("{seen}; {done}"),
             None => seen,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, collections::BTreeSet};
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::faults::each::each;
+
+    /// A field with five targets, and what becomes of them.
+    #[derive(Debug, Default)]
+    struct Five {
+        hurt: RefCell<BTreeSet<u32>>,
+        /// This one cannot be hurt.
+        hard: Option<u32>,
+        /// This one does not answer whoever would hurt it.
+        silent: Option<u32>,
+        /// This one cannot be healed.
+        stuck: Option<u32>,
+        /// This one never answers whoever would heal it.
+        lost: Option<u32>,
+        /// A hurt is seen for so many looks after it has been healed.
+        late: RefCell<u32>,
+    }
+
+    #[derive(Debug)]
+    struct Fake;
+
+    #[async_trait(?Send)]
+    impl Fault<Five> for Fake {
+        async fn begin(&mut self, field: &Five) -> Result<(), FaultError> {
+            for target in 1..=5 {
+                if field.hard == Some(target) {
+                    return Err(FaultError::Missed(format!("{target} is hard")));
+                }
+                field.hurt.borrow_mut().insert(target);
+                if field.silent == Some(target) {
+                    std::future::pending().await
+                }
+            }
+            Ok(())
+        }
+
+        async fn prove(&self, _: &Five) -> Seen {
+            Ok("hurt".to_owned())
+        }
+
+        async fn end(&mut self, field: &Five) -> Result<Option<String>, FaultError> {
+            each(&[1, 2, 3, 4, 5], async |target: &u32| {
+                if field.lost == Some(*target) {
+                    std::future::pending().await
+                }
+                if field.stuck == Some(*target) {
+                    return Err(FaultError::Missed("it is stuck".to_owned()));
+                }
+                field.hurt.borrow_mut().remove(target);
+                Ok(())
+            })
+            .await
+            .map(|()| None)
+        }
+
+        async fn gone(&self, field: &Five) -> Seen {
+            let mut late = field.late.borrow_mut();
+            *late = late.saturating_sub(1);
+            if *late > 0 { Err("still hurt".to_owned()) } else { Ok("well".to_owned()) }
+        }
+    }
+
+    async fn begun(field: &Five) -> Result<ActiveFault<Five>, FaultError> {
+        let soon = Duration::from_millis(300);
+        let limits = Limits { begin: soon, end: soon, gone: soon };
+        ActiveFault::begin(Box::new(Fake), field, limits).await
+    }
+
+    #[tokio::test]
+    async fn a_target_that_cannot_be_hurt_or_does_not_answer_leaves_none_hurt() {
+        for field in [Five { hard: Some(3), ..Five::default() }, Five { silent: Some(3), ..Five::default() }]
+        {
+            let error = begun(&field).await.unwrap_err();
+            assert!(!matches!(error, FaultError::HalfDone { .. }), "{error}");
+            assert_eq!(*field.hurt.borrow(), BTreeSet::new(), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_undone_is_named_beside_why_it_was_not_begun() {
+        let field = Five { hard: Some(4), stuck: Some(2), ..Five::default() };
+        let error = begun(&field).await.unwrap_err().to_string();
+        assert!(error.contains("4 is hard") && error.contains("2: it is stuck"), "{error}");
+        assert_eq!(*field.hurt.borrow(), BTreeSet::from([2]));
+    }
+
+    #[tokio::test]
+    async fn healing_tries_every_target_and_has_an_end() {
+        let field = Five { stuck: Some(2), ..Five::default() };
+        let error = begun(&field).await.unwrap().heal(&field).await.unwrap_err().to_string();
+        assert!(error.contains("2: it is stuck"), "{error}");
+        assert_eq!(*field.hurt.borrow(), BTreeSet::from([2]), "those after it were healed");
+
+        let field = Five { lost: Some(2), ..Five::default() };
+        let error = begun(&field).await.unwrap().heal(&field).await.unwrap_err();
+        assert!(matches!(error, FaultError::TookTooLong { doing: "ended", .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn health_may_come_late_but_not_too_late() {
+        let field = Five { late: RefCell::new(3), ..Five::default() };
+        assert_eq!(begun(&field).await.unwrap().heal(&field).await.unwrap(), "well");
+        let field = Five { late: RefCell::new(u32::MAX), ..Five::default() };
+        let error = begun(&field).await.unwrap().heal(&field).await.unwrap_err();
+        assert!(matches!(error, FaultError::StillThere(_)), "{error}");
     }
 }

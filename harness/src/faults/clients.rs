@@ -17,19 +17,21 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
+
 use self::counters::Counters;
 use crate::{
     cluster::LOOKS_COME_FROM,
     faults::{
-        Field,
+        Fault, FaultError, Field, Seen,
         sockets::{self, Socket},
     },
-    plan::{FaultKind, ProcessName},
+    plan::{ClientFault, ProcessName},
     wait,
 };
 
 /// How long before the fault the connections are looked at: time for three looks, should a node not answer the first.
-pub const LEAD: Duration = Duration::from_millis(1_500);
+const LEAD: Duration = Duration::from_millis(1_500);
 
 /// Of those who should be struck, this many in a hundred must be seen struck: others may have no connection just then.
 const SEEN_OF_HUNDRED: u64 = 70;
@@ -46,14 +48,56 @@ const COUNTED_LEAST: u64 = 3;
 /// Longest look for replaced connections when a storm should be over.
 const CALM_LONGEST: Duration = Duration::from_secs(3);
 
+/// A fault that clients act out, by the plan: it is only looked for.
+#[derive(Debug)]
+pub(super) struct Struck {
+    fault: ClientFault,
+    before: Option<Before>,
+}
+
+impl Struck {
+    pub(super) fn new(fault: ClientFault) -> Self {
+        Self { fault, before: None }
+    }
+
+    fn before(&self) -> Result<&Before, String> {
+        // Connections come and go by themselves: only beside what was there before does it mean anything.
+        self.before.as_ref().ok_or_else(|| "nobody looked at the connections before the fault".to_owned())
+    }
+}
+
+#[async_trait(?Send)]
+impl Fault for Struck {
+    fn lead(&self) -> Duration {
+        LEAD
+    }
+
+    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
+        self.before = Some(Before::of(field).await);
+        Ok(())
+    }
+
+    async fn prove(&self, field: &Field) -> Seen {
+        prove(self.fault, self.before()?, field).await
+    }
+
+    async fn end(&mut self, _: &Field) -> Result<Option<String>, FaultError> {
+        Ok(None)
+    }
+
+    async fn gone(&self, field: &Field) -> Seen {
+        gone(self.fault, self.before()?, field).await
+    }
+}
+
 /// What was there before a fault on clients.
 #[derive(Debug)]
-pub struct Before(View);
+struct Before(View);
 
 impl Before {
     /// Looks, until every node has said what it counts or there is no time left: without its counters, a node shows
     /// nothing of what is sent to it.
-    pub async fn of(field: &Field) -> Self {
+    async fn of(field: &Field) -> Self {
         let mut view = View::default();
         let looked = wait::until("counters of every node", LEAD, async || {
             view = View::of(field, true).await;
@@ -65,12 +109,6 @@ impl Before {
         }
         Self(view)
     }
-}
-
-/// Whether this is a fault on clients.
-pub fn concerns(kind: &FaultKind) -> bool {
-    kind.struck_percent().is_some()
-        || matches!(kind, FaultKind::ClientMalformed { .. } | FaultKind::ClientOversize { .. })
 }
 
 /// The nodes and their clients at one moment.
@@ -169,25 +207,21 @@ fn at_least(least: u64, count: u64, seen: String) -> Result<String, String> {
 }
 
 /// Looks for a fault on clients.
-///
-/// # Errors
-///
-/// What was seen instead.
-pub async fn prove(kind: &FaultKind, before: &Before, field: &Field) -> Result<String, String> {
+async fn prove(fault: ClientFault, before: &Before, field: &Field) -> Result<String, String> {
     let before = &before.0;
     let were = before.connections();
-    if were == 0 && kind.struck_percent().is_some() {
+    if were == 0 && fault.struck_percent().is_some() {
         return Err("no client was connected before".to_owned());
     }
-    match kind {
-        FaultKind::ClientReconnectStorm { share_percent, .. } => {
-            let least = least_struck(were, *share_percent);
+    match fault {
+        ClientFault::ReconnectStorm { share_percent, .. } => {
+            let least = least_struck(were, share_percent);
             let (gone, new) = View::of(field, false).await.changed_since(before);
             let seen = format!("of {were} connections {gone} are gone and {new} are new");
             at_least(least, gone.min(new), seen)
         }
-        FaultKind::ClientCrash { share_percent } => {
-            let least = least_struck(were, *share_percent);
+        ClientFault::Crash { share_percent } => {
+            let least = least_struck(were, share_percent);
             away(before, were, least, field).await?;
             wait::pause(STAYS_AWAY).await;
             let (now, gone) = away(before, were, least, field).await?;
@@ -198,20 +232,20 @@ pub async fn prove(kind: &FaultKind, before: &Before, field: &Field) -> Result<S
             );
             at_least(least, silently, seen)
         }
-        FaultKind::ClientSlow { share_percent } => {
-            let least = least_struck(were, *share_percent);
+        ClientFault::Slow { share_percent } => {
+            let least = least_struck(were, share_percent);
             let first = View::of(field, false).await;
             wait::pause(GOES_ON_WAITING).await;
             let waiting = View::of(field, false).await.waiting_since(&first);
             let seen = format!("on {waiting} of {were} connections bytes wait for the client");
             at_least(least, waiting, seen)
         }
-        FaultKind::ClientMalformed { .. } => {
+        ClientFault::Malformed { .. } => {
             let malformed = View::of(field, true).await.grown(before, |counters| counters.malformed);
             let seen = format!("nodes count {malformed} malformed frames more");
             if malformed >= COUNTED_LEAST { Ok(seen) } else { Err(seen) }
         }
-        FaultKind::ClientOversize { .. } => {
+        ClientFault::Oversize { .. } => {
             let now = View::of(field, true).await;
             let invalid = now.grown(before, |counters| counters.refused_as_invalid);
             let cut = now.grown(before, |counters| counters.ended_without_goodbye);
@@ -220,7 +254,6 @@ pub async fn prove(kind: &FaultKind, before: &Before, field: &Field) -> Result<S
             );
             if invalid >= COUNTED_LEAST && cut >= COUNTED_LEAST { Ok(seen) } else { Err(seen) }
         }
-        other => Err(format!("{other}: no fault on clients")),
     }
 }
 
@@ -237,28 +270,23 @@ async fn away(before: &View, were: u64, least: u64, field: &Field) -> Result<(u6
 }
 
 /// Looks for healthy clients where a fault on them was.
-///
-/// # Errors
-///
-/// What is still wrong.
-pub async fn gone(kind: &FaultKind, before: &Before, field: &Field) -> Result<String, String> {
+async fn gone(fault: ClientFault, before: &Before, field: &Field) -> Result<String, String> {
     let were = before.0.connections();
-    let counted = matches!(kind, FaultKind::ClientMalformed { .. } | FaultKind::ClientOversize { .. });
-    let calm = match kind {
-        FaultKind::ClientReconnectStorm { redial_every_ms, .. } => {
-            (Duration::from_millis(u64::from(*redial_every_ms)) + GOES_ON_WAITING).min(CALM_LONGEST)
-        }
-        _ => GOES_ON_WAITING,
+    let counted = fault.struck_percent().is_none();
+    let calm = if let ClientFault::ReconnectStorm { redial_every_ms, .. } = fault {
+        (Duration::from_millis(u64::from(redial_every_ms)) + GOES_ON_WAITING).min(CALM_LONGEST)
+    } else {
+        GOES_ON_WAITING
     };
     let first = View::of(field, counted).await;
     wait::pause(calm).await;
     let now = View::of(field, counted).await;
     let are = now.connections();
-    if kind.struck_percent().is_some() && are * 100 < were * BACK_OF_HUNDRED {
+    if fault.struck_percent().is_some() && are * 100 < were * BACK_OF_HUNDRED {
         return Err(format!("of {were} connections only {are} are back"));
     }
-    match kind {
-        FaultKind::ClientReconnectStorm { .. } => {
+    match fault {
+        ClientFault::ReconnectStorm { .. } => {
             let (lost, _) = now.changed_since(&first);
             // Strangers of another fault may come and go.
             if lost * 100 > were * (100 - BACK_OF_HUNDRED) {
@@ -269,11 +297,11 @@ pub async fn gone(kind: &FaultKind, before: &Before, field: &Field) -> Result<St
             }
             Ok(format!("{are} connections, {lost} of them replaced within {} ms", calm.as_millis()))
         }
-        FaultKind::ClientSlow { .. } => match now.waiting_since(&first) {
+        ClientFault::Slow { .. } => match now.waiting_since(&first) {
             0 => Ok(format!("{are} connections, and bytes wait on none of them")),
             waiting => Err(format!("on {waiting} of {are} connections bytes still wait")),
         },
-        FaultKind::ClientMalformed { .. } | FaultKind::ClientOversize { .. } => {
+        ClientFault::Malformed { .. } | ClientFault::Oversize { .. } => {
             let malformed = now.grown(&first, |counters| counters.malformed);
             let invalid = now.grown(&first, |counters| counters.refused_as_invalid);
             if malformed + invalid > 0 {
@@ -283,7 +311,7 @@ pub async fn gone(kind: &FaultKind, before: &Before, field: &Field) -> Result<St
             }
             Ok(format!("{are} connections, and nodes count no more bad frames"))
         }
-        _ => Ok(format!("{are} of {were} connections")),
+        ClientFault::Crash { .. } => Ok(format!("{are} of {were} connections")),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    faults::{self, Field, evidence},
+    faults::{self, Field, PROBE_LIMIT},
     history::{FaultStep, Recorder, What},
     plan::{Plan, PlannedFault},
     progress::Progress,
@@ -19,7 +19,7 @@ use crate::{
 const PROOF_LIMIT: Duration = Duration::from_secs(8);
 
 /// One probe that meets a silent service or link, and a little more.
-const ONE_LOOK: Duration = evidence::PROBE_LIMIT.saturating_add(Duration::from_millis(500));
+const ONE_LOOK: Duration = PROBE_LIMIT.saturating_add(Duration::from_millis(500));
 
 /// The faults in force right now, for the live display.
 #[derive(Debug, Clone, Default)]

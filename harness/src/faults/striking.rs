@@ -1,6 +1,6 @@
 //! Faults that are blows, not states.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -17,18 +17,19 @@ pub(super) struct Striking {
     task: AbortOnDropHandle<u64>,
 }
 
-impl Striking {
-    /// No more blows. Returns how often somebody was hit.
-    pub(super) async fn end(self) -> u64 {
-        self.stop.cancel();
-        self.task.await.unwrap_or(0)
-    }
+/// No more blows. Says how often somebody was hit.
+pub(super) async fn end(striking: &mut Option<Striking>) -> Option<String> {
+    let Striking { stop, task } = striking.take()?;
+    stop.cancel();
+    let hits = task.await.unwrap_or(0);
+    Some(format!("{hits} times more meanwhile"))
 }
 
 /// Strikes until it is told to end. The first blow is the caller's: it must have hit somebody.
-pub(super) fn strike<F>(blow: impl Fn() -> F + Send + 'static) -> Striking
+pub(super) fn strike<F, E>(blow: impl Fn() -> F + Send + 'static) -> Striking
 where
-    F: Future<Output = Result<u64, String>> + Send,
+    F: Future<Output = Result<u64, E>> + Send,
+    E: Display + Send,
 {
     let stop = CancellationToken::new();
     let stopped = stop.clone();

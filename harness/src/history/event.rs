@@ -222,6 +222,8 @@ pub enum Lifecycle {
     RelayStarted,
     /// It does not any more.
     RelayEnded { reason: String },
+    /// It takes connections: the first line of every process, by which its log is known to be readable.
+    Listening,
 }
 
 /// The ledgers that are reconciled. The third, what clients were told and saw, is the rest of the history.

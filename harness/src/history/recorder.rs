@@ -48,6 +48,12 @@ pub enum RecorderError {
     /// The writing thread died.
     #[error("the history's writer thread panicked")]
     Panicked,
+    /// A part of the run never let go of it, so that its end never came.
+    #[error("the history was not closed within {limit_s} s: a part of the run still records")]
+    Held {
+        /// The limit.
+        limit_s: u64,
+    },
 }
 
 /// The end of the channel that everything in a run records into. Cheap to clone, never blocks.

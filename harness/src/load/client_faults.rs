@@ -2,11 +2,11 @@
 //! on the schedule; whether they were really there is looked at from outside, by somebody who does not know the load.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
-use crate::plan::{FaultKind, Plan};
+use crate::plan::{ClientFault, Plan};
 
 /// Bytes the kernel takes for a user who will stop reading (it doubles them for its own books). Left to itself it grows to
 /// megabytes: minutes of chat, and nobody would notice the fault while it lasts.
@@ -34,31 +34,53 @@ pub(super) struct Script {
     slow: bool,
 }
 
-impl Script {
-    pub(super) fn of(plan: &Plan, user: u32) -> Self {
-        let mut script = Self::default();
-        let mut acts = Vec::new();
-        for planned in &plan.faults {
-            // Drawing is not free, and most faults are none of ours.
-            if planned.fault.struck_percent().is_none() || !plan.struck_users(planned).contains(&user) {
-                continue;
-            }
+/// Whom each fault on users strikes: drawn once for all of them.
+#[derive(Debug, Default)]
+pub(super) struct Strokes(Vec<Stroke>);
+
+#[derive(Debug)]
+struct Stroke {
+    fault: ClientFault,
+    begins: Duration,
+    until: Duration,
+    struck: BTreeSet<u32>,
+}
+
+impl Strokes {
+    pub(super) fn of(plan: &Plan) -> Self {
+        let on_users = plan.faults.iter().filter_map(|planned| {
+            let fault = plan.effects(&planned.fault).clients?;
+            fault.struck_percent()?;
             let begins = Duration::from_millis(planned.at_ms);
             let until = begins + Duration::from_millis(planned.for_ms);
-            match planned.fault {
-                FaultKind::ClientReconnectStorm { redial_every_ms, .. } => {
+            Some(Stroke { fault, begins, until, struck: plan.struck_users(planned) })
+        });
+        Self(on_users.collect())
+    }
+}
+
+impl Script {
+    pub(super) fn of(strokes: &Strokes, user: u32) -> Self {
+        let mut script = Self::default();
+        let mut acts = Vec::new();
+        for &Stroke { fault, begins, until, .. } in
+            strokes.0.iter().filter(|stroke| stroke.struck.contains(&user))
+        {
+            match fault {
+                ClientFault::ReconnectStorm { redial_every_ms, .. } => {
                     let every = Duration::from_millis(u64::from(redial_every_ms.max(1)));
                     let blows = (0..).map(|blow| begins + every * blow).take_while(|at| *at < until);
                     acts.extend(blows.map(|at| (at, Act::Redial)));
                 }
-                FaultKind::ClientCrash { .. } => {
+                ClientFault::Crash { .. } => {
                     acts.push((begins, Act::Vanish { reset: user.is_multiple_of(2), until }));
                 }
-                FaultKind::ClientSlow { .. } => {
+                ClientFault::Slow { .. } => {
                     script.slow = true;
                     acts.push((begins, Act::StopReading { until }));
                 }
-                _ => {}
+                // Other clients' doing, and none of the users'.
+                ClientFault::Malformed { .. } | ClientFault::Oversize { .. } => {}
             }
         }
         acts.sort_by_key(|(at, _)| *at);
@@ -85,7 +107,10 @@ impl Script {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{load::tests::plan, plan::PlannedFault};
+    use crate::{
+        load::tests::plan,
+        plan::{FaultKind, PlannedFault},
+    };
 
     fn planned(at_ms: u64, fault: FaultKind) -> PlannedFault {
         PlannedFault { at_ms, for_ms: 1_000, fault }
@@ -112,9 +137,10 @@ mod tests {
         plan.faults =
             vec![planned(5_000, storm), planned(2_000, FaultKind::ClientSlow { share_percent: 50 })];
         let slow = plan.struck_users(&plan.faults[1]);
+        let strokes = Strokes::of(&plan);
         let zero = Instant::now();
         for user in 0..10 {
-            let mut script = Script::of(&plan, user);
+            let mut script = Script::of(&strokes, user);
             assert_eq!(script.receive_bytes().is_some(), slow.contains(&user));
             assert_eq!(script.take_due(zero, zero + Duration::from_millis(1_999)), None);
             let mut acts = Vec::new();
@@ -127,5 +153,17 @@ mod tests {
             }
             assert_eq!(acts, expected, "user {user}");
         }
+    }
+
+    /// Each fault draws once, and not once for every user: 20,000 users and ten faults begin in no time.
+    #[test]
+    fn whom_a_fault_strikes_is_drawn_once() {
+        let mut plan = plan(20_000, 4, 1.0, 60_000);
+        plan.faults =
+            (0..10).map(|n| planned(n * 2_000, FaultKind::ClientCrash { share_percent: 50 })).collect();
+        let strokes = Strokes::of(&plan);
+        assert_eq!(strokes.0.len(), 10);
+        let acts: usize = (0..20_000).map(|user| Script::of(&strokes, user).acts.len()).sum();
+        assert_eq!(acts, 10 * 10_000);
     }
 }

@@ -126,7 +126,7 @@ impl Participant {
             fates: VecDeque::new(),
             announced: None,
             joined: false,
-            script: Script::of(&world.plan, user),
+            script: Script::of(&world.strokes, user),
             deaf_until: None,
             world,
         }

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     history::{Treated, What},
-    plan::{FaultKind, clients::OVERSIZE_BODY},
+    plan::{ClientFault, clients::OVERSIZE_BODY},
     wait,
 };
 
@@ -93,10 +93,13 @@ fn oversize() -> Vec<Named> {
 pub(super) fn start(world: &Arc<World>, zero: Instant) -> Vec<AbortOnDropHandle<()>> {
     let mut tasks = Vec::new();
     for (fault, planned) in (0_u32..).zip(&world.plan.faults) {
-        let (strangers, frames) = match planned.fault {
-            FaultKind::ClientMalformed { strangers } => (strangers, Arc::new(malformed())),
-            FaultKind::ClientOversize { strangers } => (strangers, Arc::new(oversize())),
-            _ => continue,
+        let (strangers, frames) = match world.plan.effects(&planned.fault).clients {
+            Some(ClientFault::Malformed { strangers }) => (strangers, Arc::new(malformed())),
+            Some(ClientFault::Oversize { strangers }) => (strangers, Arc::new(oversize())),
+            Some(
+                ClientFault::ReconnectStorm { .. } | ClientFault::Slow { .. } | ClientFault::Crash { .. },
+            )
+            | None => continue,
         };
         let begins = zero + Duration::from_millis(planned.at_ms);
         let ends = begins + Duration::from_millis(planned.for_ms);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rand::{SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
 
-use crate::plan::{Plan, PlannedFault};
+use crate::plan::{ClientFault, Plan, PlannedFault};
 
 /// Name of the one frame of the strangers that is no broken frame: a `send` whose body is above the limit. It must be
 /// answered `invalid`.
@@ -18,7 +18,8 @@ impl Plan {
     /// others each time, and leaving another fault out of the plan changes nothing.
     pub fn struck_users(&self, planned: &PlannedFault) -> BTreeSet<u32> {
         let users = self.load.users;
-        let Some(percent) = planned.fault.struck_percent().filter(|_| users > 0) else {
+        let percent = self.effects(&planned.fault).clients.and_then(ClientFault::struck_percent);
+        let Some(percent) = percent.filter(|_| users > 0) else {
             return BTreeSet::new();
         };
         let struck = u64::from(users) * u64::from(percent.min(100));

@@ -1,8 +1,13 @@
 //! Faults as planned: a closed list, so the compiler names every place to update when one is added.
 
+pub mod catalogue;
+mod targets;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize, de};
+
+pub use targets::Targets;
 
 /// A service the cluster rents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -211,6 +216,15 @@ pub enum FaultKind {
         #[serde(default)]
         ramp_ms: u64,
     },
+    /// The kernel loses packets of links, and TCP sends them again.
+    LinkLoss {
+        /// Which.
+        links: Vec<LinkName>,
+        /// Which way.
+        direction: Direction,
+        /// Of the packets on that way, in percent.
+        loss_percent: u32,
+    },
     /// The service's side of the open connections ends (the process reads end of stream), while bytes still pass the
     /// other way; again and again until the end.
     LinkHalfClose {
@@ -303,18 +317,6 @@ pub enum FaultKind {
     },
 }
 
-impl FaultKind {
-    /// The share of the users that a fault on clients strikes; `None` for every other fault.
-    pub fn struck_percent(&self) -> Option<u32> {
-        match self {
-            Self::ClientReconnectStorm { share_percent, .. }
-            | Self::ClientSlow { share_percent }
-            | Self::ClientCrash { share_percent } => Some(*share_percent),
-            _ => None,
-        }
-    }
-}
-
 /// A fault with its time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -345,6 +347,9 @@ fn description(fault: &FaultKind) -> String {
         FaultKind::LinkToxic { links: which, toxic, ramp_ms, .. } => {
             let growing = if *ramp_ms > 0 { "growing to " } else { "" };
             format!("{growing}{} on {}", toxic_name(toxic), links(which))
+        }
+        FaultKind::LinkLoss { links: which, loss_percent, .. } => {
+            format!("{loss_percent} % of packets lost on {}", links(which))
         }
         FaultKind::LinkHalfClose { links: which } => format!("{} half-closed", links(which)),
         FaultKind::ProcessKill { processes: which } => format!("{} killed", processes(which)),

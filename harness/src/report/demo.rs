@@ -4,7 +4,10 @@
 use crate::{
     checkers::{ALL, Verdict, check_with, fixture::Run},
     history::{What, Why},
-    report::{Machine, Report, RunFacts, html, junit, markdown, store, terminal},
+    report::{
+        Machine, Report, RunFacts, html, junit, markdown, store,
+        terminal::{self, Screen},
+    },
 };
 
 fn facts() -> RunFacts {
@@ -82,7 +85,11 @@ fn every_form_of_a_report_is_written_and_the_result_is_read_back() {
         assert_eq!(store::read(&folder).unwrap(), report);
         println!(
             "{}",
-            terminal::render(&report, "reports/postgres-outage/demo-1/report.html", keep.is_some())
+            terminal::render(
+                &report,
+                "reports/postgres-outage/demo-1/report.html",
+                Screen { colour: keep.is_some(), columns: 100 }
+            )
         );
     }
 }
@@ -98,11 +105,14 @@ fn a_result_of_another_version_is_refused() {
 
 #[test]
 fn the_terminal_summary_keeps_to_its_columns_and_to_no_colour() {
-    for run in [outage(), broken()] {
-        let text = terminal::render(&report(&run), "reports/x", false);
+    for (run, columns) in
+        [outage(), broken()].iter().flat_map(|run| [(run, 60), (run, 77), (run, 100), (run, 300)])
+    {
+        let text = terminal::render(&report(run), "reports/x", Screen { colour: false, columns });
         assert!(!text.contains('\x1b'));
         for line in text.lines() {
-            assert!(line.chars().count() <= 100, "{line}");
+            assert!(line.chars().count() <= columns.min(100), "{columns} columns: {line}");
+            assert!(!line.ends_with('…'), "{columns} columns: {line}");
         }
     }
 }
@@ -122,4 +132,30 @@ fn the_page_needs_nothing_else_and_what_came_from_outside_is_escaped() {
     }
     assert!(xml.contains("<failure type=\"violated\"") && !xml.contains("<script"));
     assert!(markdown::render(&report).contains("| durability | **violated** |"));
+}
+
+#[test]
+fn the_junit_of_many_runs_is_one_file_and_a_run_without_verdict_is_an_error_in_it() {
+    let without = junit::without_verdict("a<b", "no \u{7}\"port\"");
+    let xml = junit::render_all(&[junit::suite(&report(&outage())), without]);
+    assert_eq!(xml.matches("<?xml").count(), 1);
+    assert_eq!((xml.matches("<testsuite ").count(), xml.matches("</testsuite>").count()), (2, 2));
+    assert!(xml.contains("name=\"squall.a&lt;b\" tests=\"1\""), "{xml}");
+    assert!(xml.contains("message=\"no \u{fffd}&quot;port&quot;\""), "{xml}");
+}
+
+#[test]
+fn a_run_that_cannot_tell_says_the_next_step_in_every_form() {
+    let report = report(&outage().without(|what| matches!(what, What::Acked { .. })));
+    assert_eq!(report.judgement.verdict, Verdict::Unknown);
+    let next = "run it again on an idle machine";
+    let forms = [
+        terminal::render(&report, "reports/x", Screen { colour: false, columns: 100 }),
+        html::render(&report),
+        markdown::render(&report),
+        junit::render(&report),
+    ];
+    for form in forms {
+        assert!(form.contains(next), "{form}");
+    }
 }

@@ -235,12 +235,26 @@ impl GeneratorReport {
     pub fn of(case: &Case<'_>) -> Self {
         let offered = Offered::of(case);
         let seconds = case.history.generator();
-        let cpu = (seconds.first(), seconds.last());
         Self {
             lateness_p99_us: offered.lateness_p99_us,
             lateness_max_us: offered.lateness_max_us,
-            cpu_ms: cpu.1.map_or(0, |s| s.cpu_ms).saturating_sub(cpu.0.map_or(0, |s| s.cpu_ms)),
+            // Each second accounts for itself.
+            cpu_ms: seconds.iter().map(|second| second.cpu_ms).sum(),
             rss_max_kib: seconds.iter().map(|second| second.rss_kib).max().unwrap_or(0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{checkers::fixture::Run, history::What};
+
+    #[test]
+    fn the_generator_s_cpu_time_is_the_sum_of_its_seconds() {
+        let second = |cpu_ms| What::Generator { lateness_max_us: 0, sent: 1, cpu_ms, rss_kib: 9 };
+        let run = Run::clean(10).with(second(40)).with(second(70)).with(second(40));
+        let history = run.history();
+        assert_eq!(GeneratorReport::of(&run.case(&history)).cpu_ms, 150);
     }
 }

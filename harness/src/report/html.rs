@@ -43,12 +43,16 @@ pub fn render(report: &Report) -> String {
     let _ = write!(
         page,
         "<header><p class=\"kicker\">squall · {}</p><h1>{}</h1><p class=\"setting\">{}</p>\
-         <p class=\"verdict {class}\"><b>{word}</b> {}</p></header>",
+         <p class=\"verdict {class}\"><b>{word}</b> {}</p>",
         escape(&report.scenario),
         escape(&report.title),
         escape(&report.setting),
         escape(&report.headline())
     );
+    if let Some(next) = report.judgement.next_step() {
+        let _ = write!(page, "<p class=\"setting\"><b>Next:</b> {}</p>", escape(next));
+    }
+    page.push_str("</header>");
     tiles(&mut page, report);
     claims(&mut page, report);
     charts(&mut page, report);

@@ -1,4 +1,4 @@
-//! `junit.xml`: one test case a checker, for CI. Violated is a failure, unknown an error, not applicable skipped.
+//! `junit.xml`: one test suite a run, one test case a checker, for CI. Violated is a failure, unknown an error, not applicable skipped.
 
 use std::fmt::Write;
 
@@ -7,13 +7,35 @@ use crate::{
     report::{Report, html::escape},
 };
 
-/// Renders the file.
+const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
+/// Renders the file of one run.
 pub fn render(report: &Report) -> String {
+    format!("{HEAD}{}", suite(report))
+}
+
+/// Renders the file of many runs, each a [`suite`] or a [`without_verdict`].
+pub fn render_all(suites: &[String]) -> String {
+    format!("{HEAD}<testsuites name=\"squall\">\n{}</testsuites>\n", suites.concat())
+}
+
+/// A run that came to no verdict: one case, an error.
+pub fn without_verdict(scenario: &str, why: &str) -> String {
+    let (class, why) = (escape(scenario), escape(&legal(why)));
+    format!(
+        "<testsuite name=\"squall.{class}\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\">\n  \
+         <testcase classname=\"squall.{class}\" name=\"run\"><error type=\"no verdict\" message=\"{why}\"/></testcase>\n\
+         </testsuite>\n"
+    )
+}
+
+/// A run: one case a checker.
+pub fn suite(report: &Report) -> String {
     let findings = &report.judgement.findings;
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let skipped =
         findings.iter().filter(|finding| !finding.applicable && finding.verdict == Verdict::Holds).count();
-    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    let mut xml = String::new();
     let _ = writeln!(
         xml,
         "<testsuite name=\"squall.{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{skipped}\" id=\"{}\">",
@@ -26,7 +48,9 @@ pub fn render(report: &Report) -> String {
     for finding in findings {
         let (class, name) = (escape(&report.scenario), escape(&finding.checker));
         let _ = write!(xml, "  <testcase classname=\"squall.{class}\" name=\"{name}\">");
-        let details: Vec<String> = finding.details.iter().map(|detail| legal(&detail.text)).collect();
+        let next = finding.next_step.iter().map(|next| format!("next: {next}"));
+        let details = finding.details.iter().map(|detail| legal(&detail.text)).chain(next);
+        let details: Vec<String> = details.collect();
         let (summary, details) = (escape(&legal(&finding.summary)), escape(&details.join("\n")));
         let _ = match finding.verdict {
             Verdict::Violated => {

@@ -13,6 +13,9 @@ pub fn render(report: &Report) -> String {
     let verdict = report.judgement.verdict.word().to_uppercase();
     let _ = writeln!(page, "# {}: {verdict}\n", cell(&report.scenario));
     let _ = writeln!(page, "{}. {}\n", cell(&report.title), cell(&report.headline()));
+    if let Some(next) = report.judgement.next_step() {
+        let _ = writeln!(page, "**Next:** {}.\n", cell(next));
+    }
     let _ = writeln!(page, "{} · seed {} · run `{}`\n", report.setting, report.seed, report.facts.run_id);
 
     page.push_str("| claim | verdict | found |\n|---|---|---|\n");

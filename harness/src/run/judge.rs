@@ -1,11 +1,16 @@
 //! Step 10: from a run's folder to its verdict and report. Needs no cluster, so it can be done again at any time.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::{
     checkers::{self, Case, Judgement, Verdict, story},
     exit::Exit,
     history::{History, file::HistoryError},
     plan::Arrivals,
-    report::{Report, store, terminal},
+    report::{
+        Report, store,
+        terminal::{self, Screen},
+    },
     run::folder::{FolderError, RunFolder},
 };
 
@@ -21,6 +26,9 @@ pub enum JudgeError {
     /// The report cannot be written.
     #[error(transparent)]
     Report(#[from] store::StoreError),
+    /// A defect of squall: the history is whole, and can be judged by a better one.
+    #[error("the judging itself failed: {0}")]
+    Panicked(String),
     /// There is no such message.
     #[error("the plan has {messages} messages; there is no m{message}")]
     NoSuchMessage {
@@ -75,8 +83,8 @@ impl Judged {
     }
 
     /// The story of the run for a terminal.
-    pub fn summary(&self, colour: bool) -> String {
-        terminal::render(&self.report, &self.page, colour)
+    pub fn summary(&self, screen: Screen) -> String {
+        terminal::render(&self.report, &self.page, screen)
     }
 }
 
@@ -89,9 +97,13 @@ pub fn judge(folder: &RunFolder) -> Result<Judged, JudgeError> {
     let plan = folder.plan()?;
     let arrivals = Arrivals::of(&plan);
     let history = History::read(&plan, &folder.history())?;
-    let case = Case::new(&plan, &arrivals, &history);
-    let judgement = checkers::check_with(&checkers::ALL, &case);
-    let report = Report::of(&case, &judgement, folder.facts());
+    // Nothing that is left half done by a panic is used afterwards.
+    let judged = catch_unwind(AssertUnwindSafe(|| {
+        let case = Case::new(&plan, &arrivals, &history);
+        let judgement = checkers::check_with(&checkers::ALL, &case);
+        Report::of(&case, &judgement, folder.facts())
+    }));
+    let report = judged.map_err(|panic| JudgeError::Panicked(checkers::panic_message(panic.as_ref())))?;
     store::write(&report, folder.path())?;
     Ok(Judged { report, page: folder.path().join(store::PAGE).display().to_string() })
 }

@@ -16,8 +16,11 @@ use crate::{
     history::{Phase, Recorder, What},
     plan::Plan,
     progress::Progress,
-    verifier,
+    verifier, wait,
 };
+
+/// Longest wait for parts of a run that were given up to let go of the services.
+const LET_GO_LIMIT: Duration = Duration::from_secs(20);
 
 /// What is to stand, and where.
 #[derive(Debug)]
@@ -58,6 +61,9 @@ impl Standing {
         cancel: &CancellationToken,
     ) -> Result<Self, RunError> {
         let plan = wanted.plan;
+        // Before anything is built, started or made: what the provider cannot do, it cannot do later either.
+        let provider = wanted.provider.resolve(&Progress::silent()).await?;
+        supported(wanted, provider)?;
         let planted = plan.cluster.node_bug.is_some() || plan.cluster.writer_bug.is_some();
         let binaries = cancel.run_until_cancelled(Binaries::ready(planted, progress)).await;
         let binaries = binaries.ok_or(RunError::Interrupted)??;
@@ -75,7 +81,7 @@ impl Standing {
             logs_dir: &wanted.logs,
             small_disk: environment::needs_small_disk(&plan.faults),
         };
-        let environment = cancel.run_until_cancelled(Environment::up(spec, progress)).await;
+        let environment = cancel.run_until_cancelled(Box::pin(Environment::up(spec, progress))).await;
         let environment = Arc::new(environment.ok_or(RunError::Interrupted)??);
         let names = Names::new(wanted.run_id, environment.provider() == Provider::External);
         match cluster(wanted, &environment, &names, &binaries, recorder, progress, cancel).await {
@@ -108,6 +114,11 @@ impl Standing {
     }
 }
 
+fn supported(wanted: &Wanted<'_>, provider: Provider) -> Result<(), RunError> {
+    environment::supports_all(provider, wanted.external, &wanted.plan.faults)
+        .map_err(|why| RunError::Unsupported { provider: provider.to_string(), why })
+}
+
 async fn cluster(
     wanted: &Wanted<'_>,
     environment: &Arc<Environment>,
@@ -117,9 +128,9 @@ async fn cluster(
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<Cluster, RunError> {
-    let (plan, provider) = (wanted.plan, environment.provider());
-    environment::supports_all(provider, wanted.external, &plan.faults)
-        .map_err(|why| RunError::Unsupported { provider: provider.to_string(), why })?;
+    let plan = wanted.plan;
+    // `auto` may have found out only now that it has to take another provider.
+    supported(wanted, environment.provider())?;
     recorder.record(What::Phase(Phase::Cluster));
     progress.now("starting the cluster");
     verifier::create_topics(&environment.verifier(), names, plan.cluster.partitions).await?;
@@ -128,13 +139,15 @@ async fn cluster(
     Ok(up.ok_or(RunError::Interrupted)??)
 }
 
-/// Ends the services; whoever else still looks at them ends them by letting go.
+/// Ends the services, as soon as nobody else uses them: a probe or a healing that was given up may need a moment.
 async fn end(environment: Arc<Environment>) -> Result<(), RunError> {
-    match Arc::try_unwrap(environment) {
-        Ok(environment) => Ok(environment.down().await?),
-        Err(shared) => {
-            drop(shared);
-            Ok(())
-        }
-    }
+    let mut shared = Some(environment);
+    let alone = wait::until("the services in nobody's use", LET_GO_LIMIT, async || {
+        let environment = shared.take().ok_or("gone")?;
+        Arc::try_unwrap(environment).map_err(|still| {
+            shared = Some(still);
+            "a part of the run still uses them"
+        })
+    });
+    Ok(alone.await.map_err(RunError::StillUsed)?.down().await?)
 }

@@ -77,18 +77,48 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// What to write instead of what many write at first.
+    fn slip(&self, error: &toml::de::Error) -> Option<String> {
+        let at = error.span()?.start.min(self.text.len());
+        let begin = self.text[..at].rfind('\n').map_or(0, |end| end + 1);
+        let line = self.text[begin..].lines().next().unwrap_or_default();
+        if let Some(length) = unquoted_length(line) {
+            return Some(format!("write seconds, or quote the length of time: \"{length}\""));
+        }
+        let one_table = self.text.lines().any(|line| line.trim() == "[fault]");
+        (one_table && error.message().contains("sequence"))
+            .then(|| "write [[fault]], once for each fault".to_owned())
+    }
+
     /// What the TOML reader says, with a suggestion where it names what it expected.
     pub(crate) fn refuse_toml(&self, error: &toml::de::Error) -> ScenarioError {
         let message = error.message().to_owned();
         let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
         let help = match quoted.split_first() {
             Some((wrong, known)) if message.starts_with("unknown") => {
-                suggestion(wrong, known.iter().copied())
+                renamed(wrong).or_else(|| suggestion(wrong, known.iter().copied()))
             }
-            _ => None,
+            _ => self.slip(error),
         };
         self.refuse_with_help(error.span().unwrap_or(0..0), message, help)
     }
+}
+
+/// Keys that had another name once.
+const RENAMED: [(&str, &str); 2] =
+    [("weather", "kinds"), ("nodes_notice_within_ms", "nodes_detect_within_ms")];
+
+fn renamed(key: &str) -> Option<String> {
+    let (_, now) = RENAMED.iter().find(|(before, _)| *before == key)?;
+    Some(format!("`{key}` is called `{now}` now"))
+}
+
+/// `500ms` without quotes, as in `for_s = 500ms`: the key's line, the value.
+fn unquoted_length(line: &str) -> Option<&str> {
+    let value = line.split('#').next()?.split_once('=')?.1.trim();
+    let unit = value.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
+    let length = value.starts_with(|letter: char| letter.is_ascii_digit()) && !unit.is_empty();
+    (length && humantime::parse_duration(value).is_ok()).then_some(value)
 }
 
 /// "did you mean …?" when something known is near enough to what was written, otherwise all that is known.

@@ -3,55 +3,28 @@
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::written::{seconds, some_seconds};
 use crate::{
-    plan::{FaultKind, LinkName, PlannedFault, ProcessName, Service, Toxic, fault::Direction},
+    plan::{
+        FaultKind, LinkName, PlannedFault, ProcessName, Service, Toxic,
+        fault::{
+            Direction,
+            catalogue::{self, CATALOGUE},
+        },
+    },
     scenario::{
         error::{ScenarioError, Source, suggestion},
         ms, provable,
     },
 };
 
-/// Every kind that `kind =` may name, with the fields it takes beside `kind`, `at_s`, `for_s`, `repeat` and `every_s`.
-const KINDS: [(&str, &[&str]); 32] = [
-    ("service-stop", &["service"]),
-    ("service-kill", &["service"]),
-    ("service-pause", &["service"]),
-    ("link-down", &["link"]),
-    ("link-latency", &["link", "direction", "latency_ms", "jitter_ms", "ramp_s"]),
-    ("link-bandwidth", &["link", "direction", "kbytes_per_s", "ramp_s"]),
-    ("link-slicer", &["link", "direction", "average_bytes", "variation_bytes", "delay_us"]),
-    ("link-black-hole", &["link", "direction"]),
-    ("link-reset", &["link", "direction", "after_ms"]),
-    ("link-limit-data", &["link", "direction", "bytes"]),
-    ("link-slow-close", &["link", "direction", "delay_ms"]),
-    ("link-half-close", &["link"]),
-    ("process-kill", &["process"]),
-    ("process-terminate", &["process"]),
-    ("process-pause", &["process"]),
-    ("process-clock-skew", &["process", "offset_s"]),
-    ("rolling-restart", &["process", "gap_s"]),
-    ("redis-client-kill", &[]),
-    ("redis-output-buffer", &["link"]),
-    ("postgres-terminate", &[]),
-    ("postgres-read-only", &[]),
-    ("postgres-lock", &[]),
-    ("client-reconnect-storm", &["share_percent", "redial_every_ms"]),
-    ("client-slow", &["share_percent"]),
-    ("client-crash", &["share_percent"]),
-    ("client-malformed", &["strangers"]),
-    ("client-oversize", &["strangers"]),
-    ("postgres-connection-limit", &[]),
-    ("postgres-disk-full", &[]),
-    ("kafka-poison", &[]),
-    ("kafka-rebalance", &[]),
-    ("kafka-partitions-added", &["partitions"]),
-];
-
 /// Time between the blows of a reconnect storm when the file names none.
 pub(super) const REDIAL_EVERY_MS: u32 = 1_000;
 /// Strangers when the file does not say how many.
 const STRANGERS: u32 = 6;
 
+/// Of a link that loses more, TCP itself gives up before long: that is a black hole.
+const LOSS_MAX_PERCENT: u32 = 50;
 /// Most partitions one fault adds: a topic of the plan has 256 at most.
 const PARTITIONS_ADDED_MAX: u16 = 256;
 
@@ -60,9 +33,12 @@ const PARTITIONS_ADDED_MAX: u16 = 256;
 #[serde(deny_unknown_fields)]
 pub(crate) struct FaultEntry {
     kind: Spanned<String>,
+    #[serde(deserialize_with = "seconds")]
     at_s: Spanned<f64>,
+    #[serde(deserialize_with = "seconds")]
     for_s: Spanned<f64>,
     repeat: Option<Spanned<u32>>,
+    #[serde(default, deserialize_with = "some_seconds")]
     every_s: Option<Spanned<f64>>,
     service: Option<Spanned<String>>,
     process: Option<Spanned<String>>,
@@ -77,7 +53,10 @@ pub(crate) struct FaultEntry {
     after_ms: Option<Spanned<u32>>,
     bytes: Option<Spanned<u32>>,
     delay_ms: Option<Spanned<u32>>,
+    loss_percent: Option<Spanned<u32>>,
+    #[serde(default, deserialize_with = "some_seconds")]
     ramp_s: Option<Spanned<f64>>,
+    #[serde(default, deserialize_with = "some_seconds")]
     gap_s: Option<Spanned<f64>>,
     offset_s: Option<Spanned<i64>>,
     share_percent: Option<Spanned<u32>>,
@@ -194,15 +173,16 @@ impl FaultEntry {
 
     fn kind(&self, source: &Source<'_>, bounds: &Bounds) -> Result<FaultKind, ScenarioError> {
         let kind = self.kind.as_ref().as_str();
-        let Some((_, takes)) = KINDS.iter().find(|(name, _)| *name == kind) else {
-            return Err(source.refuse_with_help(
+        let unknown = || {
+            source.refuse_with_help(
                 self.kind.span(),
-                format!("`{kind}` is no kind of fault"),
-                suggestion(kind, KINDS.iter().map(|(name, _)| *name)),
-            ));
+                format!("`{kind}` is not a kind of fault"),
+                suggestion(kind, CATALOGUE.iter().map(|row| row.kind)),
+            )
         };
+        let row = catalogue::find(kind).ok_or_else(unknown)?;
         for (name, span) in self.given() {
-            if !takes.contains(&name) {
+            if !row.takes(name) {
                 return Err(source.refuse(span, format!("a {kind} fault takes no {name}")));
             }
         }
@@ -271,6 +251,16 @@ impl FaultEntry {
             }
             "link-limit-data" => toxic(Toxic::LimitData { bytes: number(&self.bytes, "bytes")? }),
             "link-slow-close" => toxic(Toxic::SlowClose { delay_ms: number(&self.delay_ms, "delay_ms")? }),
+            "link-loss" => {
+                let loss = self.loss_percent.as_ref().ok_or_else(|| missing("loss_percent"))?;
+                let direction =
+                    self.direction.as_ref().map_or(Direction::Both, |direction| *direction.as_ref());
+                Ok(FaultKind::LinkLoss {
+                    links: links()?,
+                    direction,
+                    loss_percent: within(loss, 1..=LOSS_MAX_PERCENT, "loss_percent")?,
+                })
+            }
             "link-half-close" => Ok(FaultKind::LinkHalfClose { links: links()? }),
             "process-kill" => Ok(FaultKind::ProcessKill { processes: processes()? }),
             "process-terminate" => Ok(FaultKind::ProcessTerminate { processes: processes()? }),
@@ -320,7 +310,8 @@ impl FaultEntry {
                     None => Err(missing("partitions")),
                 }
             }
-            _ => Ok(FaultKind::PostgresLock),
+            "postgres-lock" => Ok(FaultKind::PostgresLock),
+            _ => Err(unknown()),
         }
     }
 
@@ -348,6 +339,7 @@ impl FaultEntry {
             after_ms,
             bytes,
             delay_ms,
+            loss_percent,
             ramp_s,
             gap_s,
             offset_s,

@@ -34,6 +34,9 @@ pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios")
 }
 
+/// Folder of the scenarios that take longer than a change can wait for: run by name (`long/…`), not by `--all`.
+const LONG: &str = "long";
+
 /// All shipped scenarios by name.
 ///
 /// # Errors
@@ -64,6 +67,10 @@ pub fn all() -> Result<Vec<Found>, ScenarioError> {
 /// [`ScenarioError::NotFound`] with a suggestion, or [`ScenarioError::Unreadable`].
 pub fn find(name_or_file: &str) -> Result<Found, ScenarioError> {
     let path = Path::new(name_or_file);
+    let long = folder().join(name_or_file).with_extension("toml");
+    if path.extension().is_none() && path.starts_with(LONG) && long.is_file() {
+        return read(&long);
+    }
     if path.extension().is_some() || path.components().count() > 1 {
         return read(path);
     }

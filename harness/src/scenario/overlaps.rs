@@ -1,69 +1,33 @@
 //! Faults may overlap, but not on the same thing: what is stopped cannot be stopped again, and whichever of the two ends
-//! first would heal the other.
+//! first would heal the other. Nor may one end the service that the other is undone with.
 
-use super::provable::seconds;
-use crate::plan::{FaultKind, LinkName, PlannedFault, ProcessName, Service};
-
-/// What one fault at a time may hold. Toxics are not here: each has a name of its own at the proxy, and any number of
-/// them may lie on one link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Held {
-    Service(Service),
-    Link(LinkName),
-    Process(ProcessName),
-    Clock(ProcessName),
-    /// A setting, a table or a file system of PostgreSQL.
-    Postgres(&'static str),
-    OutputBuffer,
-}
+use super::{faults::Bounds, provable::seconds};
+use crate::plan::{Effects, PlannedFault, effects::Clash};
 
 /// Why two faults cannot be in force together; nothing when they can, or never are.
-pub(super) fn clash(one: &PlannedFault, other: &PlannedFault) -> Option<String> {
+pub(super) fn clash(bounds: &Bounds, one: &PlannedFault, other: &PlannedFault) -> Option<String> {
     let together = one.at_ms < other.at_ms + other.for_ms && other.at_ms < one.at_ms + one.for_ms;
     if !together {
         return None;
     }
-    let theirs = held(&other.fault);
-    held(&one.fault).iter().any(|thing| theirs.contains(thing)).then(|| {
-        format!(
-            "`{}` at {} s and `{}` at {} s overlap on the same thing: whichever ends first would heal the other",
-            one.fault,
-            seconds(one.at_ms),
-            other.fault,
-            seconds(other.at_ms)
-        )
-    })
-}
-
-fn held(fault: &FaultKind) -> Vec<Held> {
-    match fault {
-        FaultKind::ServiceStop { service }
-        | FaultKind::ServiceKill { service }
-        | FaultKind::ServicePause { service } => vec![Held::Service(*service)],
-        FaultKind::LinkDown { links } | FaultKind::LinkHalfClose { links } => {
-            links.iter().map(|link| Held::Link(*link)).collect()
-        }
-        FaultKind::ProcessKill { processes }
-        | FaultKind::ProcessTerminate { processes }
-        | FaultKind::ProcessPause { processes }
-        | FaultKind::RollingRestart { processes, .. } => {
-            processes.iter().map(|process| Held::Process(*process)).collect()
-        }
-        FaultKind::ProcessClockSkew { processes, .. } => {
-            processes.iter().map(|process| Held::Clock(*process)).collect()
-        }
-        FaultKind::PostgresReadOnly => vec![Held::Postgres("read-only")],
-        FaultKind::PostgresLock => vec![Held::Postgres("lock")],
-        FaultKind::PostgresConnectionLimit => vec![Held::Postgres("slots")],
-        FaultKind::PostgresDiskFull => vec![Held::Postgres("disk")],
-        FaultKind::RedisOutputBuffer { .. } => vec![Held::OutputBuffer],
-        _ => Vec::new(),
-    }
+    let effects = |planned: &PlannedFault| Effects::of(bounds.nodes, bounds.writers, &planned.fault);
+    let why = match effects(one).clash(&effects(other))? {
+        Clash::SameThing => "overlap on the same thing: whichever ends first would heal the other",
+        Clash::NeedsIt => "overlap, and one is done and undone with the service that the other takes away",
+    };
+    Some(format!(
+        "`{}` at {} s and `{}` at {} s {why}",
+        one.fault,
+        seconds(one.at_ms),
+        other.fault,
+        seconds(other.at_ms)
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{FaultKind, ProcessName, Service};
 
     fn fault(at_ms: u64, for_ms: u64, fault: FaultKind) -> PlannedFault {
         PlannedFault { at_ms, for_ms, fault }
@@ -78,6 +42,8 @@ mod tests {
             processes: vec![ProcessName::Node(1), ProcessName::Node(2)],
             gap_ms: 0,
         };
+        let stop_postgres = || FaultKind::ServiceStop { service: Service::Postgres };
+        let bounds = Bounds { nodes: 3, writers: 2, duration_ms: 60_000 };
         let at_5_for_5 = |kind| fault(5_000, 5_000, kind);
         for (one, other, clashes) in [
             (fault(0, 6_000, stop()), at_5_for_5(pause()), true),
@@ -86,9 +52,14 @@ mod tests {
             (fault(0, 60_000, kill(1)), at_5_for_5(kill(2)), false),
             (fault(0, 60_000, kill(1)), at_5_for_5(stop()), false),
             (fault(0, 60_000, FaultKind::PostgresLock), at_5_for_5(FaultKind::PostgresReadOnly), false),
+            // A setting that is held when its server is stopped is there for good.
+            (fault(0, 60_000, FaultKind::PostgresReadOnly), at_5_for_5(stop_postgres()), true),
+            (fault(0, 60_000, FaultKind::PostgresDiskFull), at_5_for_5(stop_postgres()), true),
+            (fault(0, 60_000, FaultKind::PostgresDiskFull), at_5_for_5(stop()), false),
+            (fault(0, 60_000, FaultKind::RedisClientKill), at_5_for_5(stop()), true),
         ] {
-            assert_eq!(clash(&one, &other).is_some(), clashes, "{one:?} {other:?}");
-            assert_eq!(clash(&other, &one).is_some(), clashes, "{other:?} {one:?}");
+            assert_eq!(clash(&bounds, &one, &other).is_some(), clashes, "{one:?} {other:?}");
+            assert_eq!(clash(&bounds, &other, &one).is_some(), clashes, "{other:?} {one:?}");
         }
     }
 }

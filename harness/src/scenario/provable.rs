@@ -21,6 +21,8 @@ const RESET_AFTER_MAX_MS: u32 = 1_000;
 const LATENCY_MIN_MS: u32 = 10;
 /// What a transfer, its login included, takes at least to show a toxic.
 const TRANSFER_MS: u64 = 2_000;
+/// TCP waits 200 ms and more until it sends again, and one retransmission alone shows nothing.
+const LOSS_MS: u64 = 5_000;
 /// A restarted process takes at least this long to be ready again.
 const RESTART_MS: u64 = 1_000;
 /// The `Date` of an answer is exact to a second, and may be a second old.
@@ -68,7 +70,35 @@ pub(super) fn check(fault: &FaultKind, for_ms: u64) -> Result<(), String> {
                  read off the Date of an answer"
             )),
         },
-        _ => Ok(()),
+        FaultKind::LinkLoss { .. } if for_ms < LOSS_MS => Err(format!(
+            "a probe needs {} s until enough packets are lost and sent again: for_s leaves it {} s",
+            seconds(LOSS_MS),
+            seconds(for_ms)
+        )),
+        FaultKind::LinkLoss { .. }
+        | FaultKind::ServiceStop { .. }
+        | FaultKind::ServiceKill { .. }
+        | FaultKind::ServicePause { .. }
+        | FaultKind::LinkDown { .. }
+        | FaultKind::LinkHalfClose { .. }
+        | FaultKind::ProcessKill { .. }
+        | FaultKind::ProcessTerminate { .. }
+        | FaultKind::ProcessPause { .. }
+        | FaultKind::RedisClientKill
+        | FaultKind::RedisOutputBuffer { .. }
+        | FaultKind::PostgresTerminate
+        | FaultKind::PostgresReadOnly
+        | FaultKind::PostgresLock
+        | FaultKind::PostgresConnectionLimit
+        | FaultKind::PostgresDiskFull
+        | FaultKind::KafkaPoison
+        | FaultKind::KafkaRebalance
+        | FaultKind::KafkaPartitionsAdded { .. }
+        | FaultKind::ClientReconnectStorm { .. }
+        | FaultKind::ClientSlow { .. }
+        | FaultKind::ClientCrash { .. }
+        | FaultKind::ClientMalformed { .. }
+        | FaultKind::ClientOversize { .. } => Ok(()),
     }
 }
 

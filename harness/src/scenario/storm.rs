@@ -5,8 +5,9 @@ use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::written::seconds;
 use crate::{
-    plan::{FaultKind, PlannedFault, ProcessName, Service, Toxic, fault::Direction},
+    plan::{Effects, FaultKind, LinkName, PlannedFault, ProcessName, Service, Toxic, fault::Direction},
     scenario::{
         error::{ScenarioError, Source, suggestion},
         faults::{Bounds, REDIAL_EVERY_MS},
@@ -14,22 +15,56 @@ use crate::{
     },
 };
 
-/// What a storm may draw.
-const WEATHER: [&str; 14] = [
-    "node-kill",
-    "node-pause",
-    "writer-kill",
-    "writer-pause",
-    "redis-stop",
-    "redis-black-hole",
-    "redis-client-kill",
-    "redis-half-close",
-    "postgres-stop",
-    "postgres-black-hole",
-    "postgres-terminate",
-    "kafka-latency",
-    "client-crash",
-    "reconnect-storm",
+/// What a fault is drawn for: the cluster, and the node and the writer that are hurt if one is.
+struct Drawn<'a> {
+    bounds: &'a Bounds,
+    node: ProcessName,
+    writer: ProcessName,
+}
+
+impl Drawn<'_> {
+    fn links(&self, pattern: &str) -> Vec<LinkName> {
+        self.bounds.links(pattern).unwrap_or_default()
+    }
+}
+
+/// The fault that a kind of weather makes of what was drawn.
+type Draw = fn(&Drawn<'_>) -> FaultKind;
+
+/// What a storm may draw, by the names that a scenario gives.
+const KINDS: [(&str, Draw); 14] = [
+    ("node-kill", |drawn| FaultKind::ProcessKill { processes: vec![drawn.node] }),
+    ("node-pause", |drawn| FaultKind::ProcessPause { processes: vec![drawn.node] }),
+    ("writer-kill", |drawn| FaultKind::ProcessKill { processes: vec![drawn.writer] }),
+    ("writer-pause", |drawn| FaultKind::ProcessPause { processes: vec![drawn.writer] }),
+    ("redis-stop", |_| FaultKind::ServiceStop { service: Service::Redis }),
+    ("redis-black-hole", |drawn| FaultKind::LinkToxic {
+        links: drawn.links("node-*->redis"),
+        toxic: Toxic::BlackHole,
+        direction: Direction::Downstream,
+        ramp_ms: 0,
+    }),
+    ("redis-client-kill", |_| FaultKind::RedisClientKill),
+    ("redis-half-close", |drawn| FaultKind::LinkHalfClose { links: drawn.links("node-*->redis") }),
+    ("postgres-stop", |_| FaultKind::ServiceStop { service: Service::Postgres }),
+    ("postgres-black-hole", |drawn| FaultKind::LinkToxic {
+        links: drawn.links("writer-*->postgres"),
+        toxic: Toxic::BlackHole,
+        direction: Direction::Both,
+        ramp_ms: 0,
+    }),
+    ("postgres-terminate", |_| FaultKind::PostgresTerminate),
+    ("kafka-latency", |drawn| FaultKind::LinkToxic {
+        links: drawn.links("node-*->kafka"),
+        toxic: Toxic::Latency { latency_ms: 50, jitter_ms: 20 },
+        direction: Direction::Downstream,
+        ramp_ms: 0,
+    }),
+    ("client-crash", |_| FaultKind::ClientCrash { share_percent: STRUCK_PERCENT }),
+    ("reconnect-storm", |_| FaultKind::ClientReconnectStorm {
+        share_percent: STRUCK_PERCENT,
+        redial_every_ms: REDIAL_EVERY_MS,
+    }),
 ];
 
 /// Of all users, in percent: those that a storm strikes at once. The others keep the load going.
@@ -40,7 +75,9 @@ const STRUCK_PERCENT: u32 = 30;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Storm {
+    #[serde(deserialize_with = "seconds")]
     from_s: Spanned<f64>,
+    #[serde(deserialize_with = "seconds")]
     until_s: Spanned<f64>,
     /// Calm between the starts of faults, drawn from this range.
     gap_s: Spanned<[f64; 2]>,
@@ -54,7 +91,7 @@ pub(crate) struct Storm {
     postgres_down_max_share: Spanned<f64>,
     /// What may happen; all of it when left out.
     #[serde(default)]
-    weather: Vec<Spanned<String>>,
+    kinds: Vec<Spanned<String>>,
 }
 
 fn default_at_once() -> Spanned<usize> {
@@ -93,20 +130,20 @@ impl Storm {
                 );
             }
         }
-        for name in &self.weather {
-            if !WEATHER.contains(&name.as_ref().as_str()) {
+        let mut drawable: Vec<fn(&Drawn<'_>) -> FaultKind> = Vec::new();
+        for name in &self.kinds {
+            let Some((_, draw)) = KINDS.iter().find(|(known, _)| known == name.as_ref()) else {
                 return Err(source.refuse_with_help(
                     name.span(),
-                    format!("`{}` is no weather", name.as_ref()),
-                    suggestion(name.as_ref(), WEATHER),
+                    format!("`{}` is not a fault that a storm may draw", name.as_ref()),
+                    suggestion(name.as_ref(), KINDS.map(|(known, _)| known)),
                 ));
-            }
+            };
+            drawable.push(*draw);
         }
-        let weather: Vec<&str> = if self.weather.is_empty() {
-            WEATHER.to_vec()
-        } else {
-            self.weather.iter().map(|name| name.as_ref().as_str()).collect()
-        };
+        if drawable.is_empty() {
+            drawable.extend(KINDS.iter().map(|(_, draw)| draw));
+        }
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5707_4111);
         let range = |of: &Spanned<[f64; 2]>, rng: &mut ChaCha8Rng| {
             let [low, high] = *of.as_ref();
@@ -117,20 +154,26 @@ impl Storm {
         loop {
             at_ms += range(&self.gap_s, &mut rng);
             let for_ms = range(&self.length_s, &mut rng);
-            let name = *weather.choose(&mut rng).unwrap_or(&WEATHER[0]);
+            let draw = drawable.choose(&mut rng).unwrap_or(&KINDS[0].1);
             let node = ProcessName::Node(rng.random_range(1..=bounds.nodes));
             let writer = ProcessName::Writer(rng.random_range(1..=bounds.writers));
             if at_ms + for_ms > until_ms {
                 return Ok(drawn);
             }
-            let candidate = PlannedFault { at_ms, for_ms, fault: fault_of(name, bounds, node, writer) };
-            if self.fits(&drawn, &candidate, until_ms - from_ms) {
+            let candidate = PlannedFault { at_ms, for_ms, fault: draw(&Drawn { bounds, node, writer }) };
+            if self.fits(bounds, &drawn, &candidate, until_ms - from_ms) {
                 drawn.push(candidate);
             }
         }
     }
 
-    fn fits(&self, drawn: &[PlannedFault], candidate: &PlannedFault, length_ms: u64) -> bool {
+    fn fits(
+        &self,
+        bounds: &Bounds,
+        drawn: &[PlannedFault],
+        candidate: &PlannedFault,
+        length_ms: u64,
+    ) -> bool {
         // A fault needs a moment to be healed and verified before the same thing may be hurt again.
         const HEALING_MS: u64 = 3_000;
         let overlapping: Vec<&PlannedFault> =
@@ -138,13 +181,16 @@ impl Storm {
         if overlapping.len() >= *self.at_once.as_ref() {
             return false;
         }
-        if overlapping.iter().any(|fault| victim(&fault.fault) == victim(&candidate.fault)) {
+        let victims_of =
+            |planned: &PlannedFault| victims(&Effects::of(bounds.nodes, bounds.writers, &planned.fault));
+        let hurt = victims_of(candidate);
+        if overlapping.iter().any(|fault| victims_of(fault).iter().any(|victim| hurt.contains(victim))) {
             return false;
         }
         let away: u64 = drawn
             .iter()
             .chain([candidate])
-            .filter(|fault| victim(&fault.fault) == Victim::Service(Service::Postgres))
+            .filter(|fault| victims_of(fault).contains(&Victim::Service(Service::Postgres)))
             .map(|fault| fault.for_ms)
             .sum();
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of at most an hour")]
@@ -154,7 +200,7 @@ impl Storm {
 }
 
 /// What must not be hurt twice at once.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Victim {
     Nodes,
     Writers,
@@ -162,74 +208,14 @@ enum Victim {
     Clients,
 }
 
-fn victim(fault: &FaultKind) -> Victim {
-    match fault {
-        FaultKind::ServiceStop { service }
-        | FaultKind::ServiceKill { service }
-        | FaultKind::ServicePause { service } => Victim::Service(*service),
-        FaultKind::LinkDown { links }
-        | FaultKind::LinkToxic { links, .. }
-        | FaultKind::LinkHalfClose { links } => {
-            Victim::Service(links.first().map_or(Service::Kafka, |link| link.service))
-        }
-        FaultKind::ProcessKill { processes }
-        | FaultKind::ProcessTerminate { processes }
-        | FaultKind::ProcessPause { processes }
-        | FaultKind::RollingRestart { processes, .. }
-        | FaultKind::ProcessClockSkew { processes, .. } => match processes.first() {
-            Some(ProcessName::Writer(_)) => Victim::Writers,
-            _ => Victim::Nodes,
-        },
-        FaultKind::RedisClientKill | FaultKind::RedisOutputBuffer { .. } => Victim::Service(Service::Redis),
-        FaultKind::PostgresTerminate
-        | FaultKind::PostgresReadOnly
-        | FaultKind::PostgresLock
-        | FaultKind::PostgresConnectionLimit
-        | FaultKind::PostgresDiskFull => Victim::Service(Service::Postgres),
-        FaultKind::KafkaPoison | FaultKind::KafkaPartitionsAdded { .. } => Victim::Service(Service::Kafka),
-        FaultKind::KafkaRebalance => Victim::Writers,
-        FaultKind::ClientReconnectStorm { .. }
-        | FaultKind::ClientSlow { .. }
-        | FaultKind::ClientCrash { .. }
-        | FaultKind::ClientMalformed { .. }
-        | FaultKind::ClientOversize { .. } => Victim::Clients,
-    }
-}
-
-fn fault_of(name: &str, bounds: &Bounds, node: ProcessName, writer: ProcessName) -> FaultKind {
-    let links = |pattern: &str| bounds.links(pattern).unwrap_or_default();
-    match name {
-        "node-kill" => FaultKind::ProcessKill { processes: vec![node] },
-        "node-pause" => FaultKind::ProcessPause { processes: vec![node] },
-        "writer-kill" => FaultKind::ProcessKill { processes: vec![writer] },
-        "writer-pause" => FaultKind::ProcessPause { processes: vec![writer] },
-        "redis-stop" => FaultKind::ServiceStop { service: Service::Redis },
-        "redis-black-hole" => FaultKind::LinkToxic {
-            links: links("node-*->redis"),
-            toxic: Toxic::BlackHole,
-            direction: Direction::Downstream,
-            ramp_ms: 0,
-        },
-        "redis-client-kill" => FaultKind::RedisClientKill,
-        "redis-half-close" => FaultKind::LinkHalfClose { links: links("node-*->redis") },
-        "postgres-terminate" => FaultKind::PostgresTerminate,
-        "postgres-stop" => FaultKind::ServiceStop { service: Service::Postgres },
-        "postgres-black-hole" => FaultKind::LinkToxic {
-            links: links("writer-*->postgres"),
-            toxic: Toxic::BlackHole,
-            direction: Direction::Both,
-            ramp_ms: 0,
-        },
-        "client-crash" => FaultKind::ClientCrash { share_percent: STRUCK_PERCENT },
-        "reconnect-storm" => FaultKind::ClientReconnectStorm {
-            share_percent: STRUCK_PERCENT,
-            redial_every_ms: REDIAL_EVERY_MS,
-        },
-        _ => FaultKind::LinkToxic {
-            links: links("node-*->kafka"),
-            toxic: Toxic::Latency { latency_ms: 50, jitter_ms: 20 },
-            direction: Direction::Downstream,
-            ramp_ms: 0,
-        },
-    }
+fn victims(effects: &Effects) -> Vec<Victim> {
+    let of = |process: ProcessName| match process {
+        ProcessName::Node(_) => Victim::Nodes,
+        ProcessName::Writer(_) => Victim::Writers,
+    };
+    let mut victims: Vec<Victim> = effects.broken().chain(effects.clocks()).map(of).collect();
+    victims.extend(effects.services().map(Victim::Service));
+    victims.extend(effects.regroups.then_some(Victim::Writers));
+    victims.extend(effects.clients.map(|_| Victim::Clients));
+    victims
 }

@@ -8,7 +8,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::{Arrivals, FaultKind, LinkName, Plan, PlannedFault, ProcessName, Service, Topology, Toxic};
+use crate::plan::{
+    Arrivals, ClientFault, Effects, FaultKind, Plan, PlannedFault, ProcessName, Service, Topology,
+};
 
 /// What of a fault's time is gone, as a rule, before a probe has shown it in force. Acks count from the proof on; of a
 /// short fault this is much.
@@ -56,16 +58,15 @@ impl Span {
     fn of(plan: &Plan, planned: &PlannedFault) -> Self {
         // What grows is proved when it is grown.
         let ramp_ms = if let FaultKind::LinkToxic { ramp_ms, .. } = planned.fault { ramp_ms } else { 0 };
-        let away = match planned.fault {
-            FaultKind::ClientCrash { .. } | FaultKind::ClientSlow { .. } => plan.struck_users(planned),
-            _ => BTreeSet::new(),
-        };
+        let effects = plan.effects(&planned.fault);
+        let deaf = effects.clients.is_some_and(ClientFault::deafens);
+        let away = if deaf { plan.struck_users(planned) } else { BTreeSet::new() };
         Self {
             from_us: planned.at_ms * 1_000,
             proved_us: (planned.at_ms + ramp_ms + PROOF_MS) * 1_000,
             to_us: (planned.at_ms + planned.for_ms) * 1_000,
             away,
-            mute: mute(plan, &planned.fault),
+            mute: mute(plan.cluster.topology, &effects),
         }
     }
 }
@@ -86,34 +87,17 @@ fn chances(plan: &Plan) -> u64 {
 }
 
 /// The nodes that cannot ack while a fault is in force: dead, frozen, or cut off from what an ack needs.
-fn mute(plan: &Plan, fault: &FaultKind) -> Vec<u16> {
-    let needed = match plan.cluster.topology {
+fn mute(topology: Topology, effects: &Effects) -> Vec<u16> {
+    let needed = match topology {
         Topology::DurableFirst => Service::Kafka,
         Topology::Relay => Service::Redis,
     };
-    let node = |process: &ProcessName| match process {
-        ProcessName::Node(node) => Some(*node),
+    let processes = effects.cut_off_from(needed).chain(effects.ended.iter().chain(&effects.frozen).copied());
+    let node = |process| match process {
+        ProcessName::Node(node) => Some(node),
         ProcessName::Writer(_) => None,
     };
-    let cut = |links: &[LinkName]| {
-        let links = links.iter().filter(|link| link.service == needed);
-        links.filter_map(|link| node(&link.process)).collect()
-    };
-    match fault {
-        FaultKind::ServiceStop { service }
-        | FaultKind::ServiceKill { service }
-        | FaultKind::ServicePause { service }
-            if *service == needed =>
-        {
-            (1..=plan.cluster.nodes).collect()
-        }
-        FaultKind::LinkDown { links } => cut(links),
-        FaultKind::LinkToxic { links, toxic: Toxic::BlackHole, .. } => cut(links),
-        FaultKind::ProcessKill { processes }
-        | FaultKind::ProcessTerminate { processes }
-        | FaultKind::ProcessPause { processes } => processes.iter().filter_map(node).collect(),
-        _ => Vec::new(),
-    }
+    processes.filter_map(node).collect()
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use harness::checkers::Verdict;
+use harness::{checkers::Verdict, wait};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -23,7 +23,7 @@ pub(crate) fn squall(state: &Path) -> Command {
     command
 }
 
-fn ended(command: &mut Command) -> (i32, String) {
+pub(crate) fn ended(command: &mut Command) -> (i32, String) {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let said = String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
     (status.code().unwrap_or(-1), said)
@@ -82,7 +82,7 @@ fn a_full_disk_is_named_before_anything_starts() {
 }
 
 /// A `squall run`. A test that fails takes it along, services and all.
-struct Talking(Child);
+pub(crate) struct Talking(Child);
 
 impl Drop for Talking {
     fn drop(&mut self) {
@@ -109,7 +109,18 @@ impl std::ops::DerefMut for Talking {
 
 /// A `squall run` that has got as far as talking.
 fn talking(state: &Path, out: &Path) -> Talking {
-    let mut child = squall(state)
+    let (child, lines) = talking_with(squall(state), out);
+    // Keep the pipe drained, or it would block when it has much to say.
+    std::thread::spawn(move || lines.for_each(drop));
+    child
+}
+
+/// [`talking`] of a command of the test's own; what it says from then on.
+pub(crate) fn talking_with(
+    mut command: Command,
+    out: &Path,
+) -> (Talking, impl Iterator<Item = String> + Send + 'static) {
+    let mut child = command
         .args(["run", "smoke", "--provider", "host", "--seed", "5", "--out"])
         .arg(out)
         .stdout(Stdio::null())
@@ -117,16 +128,14 @@ fn talking(state: &Path, out: &Path) -> Talking {
         .spawn()
         .map(Talking)
         .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let seen = lines.by_ref().map_while(Result::ok).any(|line| line.contains(" up in "));
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let seen = lines.by_ref().any(|line| line.contains(" up in "));
     assert!(seen, "it never came up");
-    // Keep the pipe drained, or it would block when it has much to say.
-    std::thread::spawn(move || lines.for_each(drop));
-    child
+    (child, lines)
 }
 
 /// Processes whose command line or environment still speaks of a run of this test.
-fn left_running(out: &Path) -> Vec<String> {
+pub(crate) fn left_running(out: &Path) -> Vec<String> {
     let needle = out.display().to_string();
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -141,12 +150,11 @@ fn left_running(out: &Path) -> Vec<String> {
     found
 }
 
+/// [`wait::until`] for tests that are not asynchronous.
 fn within(limit: Duration, what: &str, mut fact: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !fact() {
-        assert!(began.elapsed() < limit, "{what}");
-        std::thread::yield_now();
-    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let look = async || if fact() { Ok(()) } else { Err("not yet") };
+    runtime.block_on(wait::until(what, limit, look)).unwrap();
 }
 
 #[test]
@@ -177,7 +185,7 @@ fn what_a_killed_harness_leaves_is_found_and_removed_by_the_next() {
     let (code, said) = ended(squall(&state).args(["doctor", "--clean"]));
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("1 left-over"), "{said}");
-    within(Duration::from_secs(10), "left-overs live on", || left_running(folder.path()).is_empty());
+    within(Duration::from_secs(30), "left-overs are gone", || left_running(folder.path()).is_empty());
     // What it recorded until then can still be read, and is no verdict.
     let run = std::fs::read_dir(folder.path().join("out/smoke")).unwrap().next().unwrap().unwrap().path();
     let (code, said) = ended(squall(&state).arg("check").arg(run));

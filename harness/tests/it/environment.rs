@@ -44,7 +44,9 @@ fn required(provider: &str) -> bool {
 async fn wanted(choice: ProviderChoice) -> bool {
     let named = std::env::var("SQUALL_TEST_PROVIDERS").is_ok();
     let wanted = match choice {
-        ProviderChoice::Docker => required("docker") || (!named && choice.resolve().await.is_ok()),
+        ProviderChoice::Docker => {
+            required("docker") || (!named && choice.resolve(&Progress::silent()).await.is_ok())
+        }
         _ => !named || required("host"),
     };
     if !wanted {
@@ -476,7 +478,7 @@ async fn a_start_that_is_cancelled_leaves_nothing() {
         }
         let logs = tempfile::tempdir().unwrap();
         let run_id = run_id(name);
-        let provider = choice.resolve().await.unwrap();
+        let provider = choice.resolve(&Progress::silent()).await.unwrap();
         let spec = EnvironmentSpec {
             run_id: &run_id,
             processes: &PROCESSES,
@@ -555,7 +557,7 @@ async fn a_killed_harness_is_swept_up_after() {
 
         harness.kill().await.unwrap();
         sweep(&Progress::silent()).await;
-        let provider = choice.resolve().await.unwrap();
+        let provider = choice.resolve(&Progress::silent()).await.unwrap();
         Owned { provider, run_id: run_id.clone(), processes, registration: registration(&run_id) }
             .assert_gone()
             .await;

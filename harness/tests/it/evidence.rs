@@ -3,12 +3,15 @@
 
 use harness::{
     environment::{self, Provider, ProviderChoice},
-    faults::{self, Field, evidence},
+    faults::{self, Field},
     plan::{FaultKind, LinkName, PlannedFault, ProcessName, Service, Toxic, fault::Direction},
     wait,
 };
 
 use crate::ground;
+
+/// For something that is there, or goes away by itself. Generous: a test machine may be busy.
+const SOON: std::time::Duration = std::time::Duration::from_secs(30);
 
 fn link(process: ProcessName, service: Service) -> Vec<LinkName> {
     vec![LinkName { process, service }]
@@ -95,6 +98,16 @@ fn catalogue() -> Vec<FaultKind> {
         FaultKind::ProcessClockSkew { processes: both(), offset_s: -86_400 },
         FaultKind::RollingRestart { processes: both(), gap_ms: 500 },
     ];
+    if loses_packets() {
+        let loss = |service, direction, loss_percent| FaultKind::LinkLoss {
+            links: link(ProcessName::Node(1), service),
+            direction,
+            loss_percent,
+        };
+        all.push(loss(Service::Redis, Both, 10));
+        all.push(loss(Service::Postgres, Upstream, 20));
+        all.push(loss(Service::Kafka, Downstream, 5));
+    }
     if fills_disk() {
         all.push(FaultKind::PostgresDiskFull);
     }
@@ -106,6 +119,12 @@ fn catalogue() -> Vec<FaultKind> {
     all
 }
 
+/// Needs root, and a kernel that knows nftables.
+fn loses_packets() -> bool {
+    let loss = FaultKind::LinkLoss { links: Vec::new(), direction: Direction::Both, loss_percent: 10 };
+    environment::supports(Provider::Host, None, &loss).is_ok()
+}
+
 /// Needs root on the host; and in a container the catalogue stops PostgreSQL, which would lose the disk.
 fn fills_disk() -> bool {
     ground::provider() == ProviderChoice::Host
@@ -115,11 +134,15 @@ fn fills_disk() -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_is_seen_when_it_is_there_and_not_when_it_is_not() {
     on_a_cluster("evidence", 31, async |field, wrong| {
-        // Blows are judged by the age of what they leave behind, so nothing may be young before the first one.
-        wait::pause(std::time::Duration::from_secs(4)).await;
+        // Blows are judged by the age of what they leave behind, and the cluster is young: with nothing done to it, the
+        // evidence goes away.
         for blow in [FaultKind::RedisClientKill, FaultKind::PostgresTerminate] {
-            if let Ok(seen) = evidence::prove(&blow, field).await {
-                wrong.push(format!("{blow}: seen without injection: {seen}"));
+            let gone = wait::until("no evidence", SOON, async || match faults::prove(&blow, field).await {
+                Ok(seen) => Err(seen),
+                Err(_) => Ok(()),
+            });
+            if let Err(error) = gone.await {
+                wrong.push(format!("{blow}: seen without injection: {}", error.last));
             }
         }
         for kind in catalogue() {
@@ -144,6 +167,43 @@ async fn faults_that_overlap_on_a_link_do_not_hide_or_end_each_other() {
     Box::pin(on_a_cluster("overlaps", 33, overlaps)).await;
 }
 
+/// A fault on several targets of which one cannot be hurt is not begun on any.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_that_cannot_be_begun_everywhere_is_begun_nowhere() {
+    on_a_cluster("whole", 34, async |field, wrong| {
+        let processes = || vec![ProcessName::Writer(1), ProcessName::Node(1), ProcessName::Node(9)];
+        let links = || {
+            let link = |process| LinkName { process, service: Service::Redis };
+            vec![link(ProcessName::Node(1)), link(ProcessName::Node(9))]
+        };
+        let latency = Toxic::Latency { latency_ms: 300, jitter_ms: 0 };
+        for kind in [
+            FaultKind::LinkDown { links: links() },
+            FaultKind::LinkToxic { links: links(), toxic: latency, direction: Direction::Both, ramp_ms: 0 },
+            FaultKind::ProcessPause { processes: processes() },
+            FaultKind::ProcessKill { processes: processes() },
+            FaultKind::ProcessTerminate { processes: processes() },
+        ] {
+            match faults::inject(&kind, field).await {
+                Ok(_) => wrong.push(format!("{kind}: begun, on a process that is not there")),
+                Err(error) => println!("{kind}: {error}"),
+            }
+            for process in [ProcessName::Writer(1), ProcessName::Node(1)] {
+                if let Err(seen) =
+                    wait::until("well", SOON, async || field.cluster.look_alive(process).await).await
+                {
+                    wrong.push(format!("{kind}: {process} was left hurt: {}", seen.last));
+                }
+            }
+            let redis = links().remove(0);
+            if let Err(seen) = field.environment.probe_link(redis, SOON).await {
+                wrong.push(format!("{kind}: {redis} was left hurt: {seen}"));
+            }
+        }
+    })
+    .await;
+}
+
 /// One fault: not seen, injected, seen, healed.
 async fn there_and_not_there(kind: &FaultKind, field: &Field, wrong: &mut Vec<String>) {
     let name = match kind {
@@ -154,8 +214,8 @@ async fn there_and_not_there(kind: &FaultKind, field: &Field, wrong: &mut Vec<St
     // A session may be young because of the fault before this one; blows were looked for at the start.
     // What is there is seen each time; a stall of the machine may look like a slow link once.
     if !blow
-        && evidence::prove(kind, field).await.is_ok()
-        && let Ok(seen) = evidence::prove(kind, field).await
+        && faults::prove(kind, field).await.is_ok()
+        && let Ok(seen) = faults::prove(kind, field).await
     {
         wrong.push(format!("{name}: seen without injection: {seen}"));
     }
@@ -164,7 +224,7 @@ async fn there_and_not_there(kind: &FaultKind, field: &Field, wrong: &mut Vec<St
         Err(error) => return wrong.push(format!("{name}: not injected: {error}")),
     };
     active.grown().await;
-    let seen = wait::until("evidence", std::time::Duration::from_secs(8), async || active.prove(field).await);
+    let seen = wait::until("evidence", SOON, async || active.prove(field).await);
     match seen.await {
         Ok(seen) => println!("{name}: {seen}"),
         Err(error) => wrong.push(format!("{name}: not seen: {}", error.last)),
@@ -224,9 +284,7 @@ async fn overlaps(field: &Field, wrong: &mut Vec<String>) {
         if let Err(error) = one.heal(field).await {
             wrong.push(format!("{name}: the first is not healed: {error}"));
         }
-        let left = wait::until("evidence", std::time::Duration::from_secs(8), async || {
-            evidence::prove(&second, field).await
-        });
+        let left = wait::until("evidence", SOON, async || faults::prove(&second, field).await);
         if let Err(error) = left.await {
             wrong.push(format!("{name}: the second is not seen any more: {}", error.last));
         }

@@ -12,8 +12,9 @@ use harness::{
     history::{HistoryWriter, Recorder},
     plan::Plan,
     progress::Progress,
+    report::terminal::Screen,
     run::{self, Finished, Request, RunError, standing::Wanted},
-    scenario::{Choices, Scenario, library},
+    scenario::{Choices, library},
 };
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
@@ -50,20 +51,18 @@ fn engine_answers() -> bool {
     asked.is_ok_and(|answer| answer.status.success())
 }
 
-/// Load of the tests: they run debug builds, on as few as two cores, and are about what is lost, not about how fast. At
-/// the scenarios' own rates a debug cluster leaves the generator no time to be punctual, and a late generator proves
-/// nothing.
+/// Load of the tests: they may run debug builds, beside other work, on as few as two cores, and are about what is lost,
+/// not about how fast. At the scenarios' own rates (which `squall run --all` keeps) a debug cluster leaves the generator
+/// no time to be punctual, and a late generator proves nothing.
 const RATE_PER_S: f64 = 60.0;
 const USERS: u32 = 24;
 /// At sixty messages a second a single stall of 170 ms makes one in a hundred late. These tests are not about speed.
 const LATENESS_P99_MAX_MS: u64 = 500;
 
-/// A shipped scenario as a plan, changed by the test, at the load of the tests.
-pub(crate) fn plan(name: &str, choices: &Choices, change: impl FnOnce(String) -> String) -> Plan {
-    let found = library::find(name).unwrap();
-    let text = change(found.text);
-    let planned = Scenario::plan(name, name, &text, choices);
-    let mut plan = planned.unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)));
+/// A shipped scenario as a plan, with its calm cut short, at the load of the tests.
+pub(crate) fn plan(name: &str, choices: &Choices) -> Plan {
+    let planned = library::find(name).unwrap().plan(choices);
+    let mut plan = planned.unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error))).shortened();
     let share = RATE_PER_S / plan.load.rate_per_s;
     if let Some(least) = &mut plan.expect.min_acked_during_faults {
         *least = (*least as f64 * share) as u64;
@@ -75,7 +74,7 @@ pub(crate) fn plan(name: &str, choices: &Choices, change: impl FnOnce(String) ->
 
 /// A cluster of so many nodes and one writer, with nothing planned for it: for tests that look at it themselves.
 pub(crate) fn quiet(seed: u64, nodes: u16) -> Plan {
-    let mut plan = plan("smoke", &choices(seed), |text| text);
+    let mut plan = plan("smoke", &choices(seed));
     (plan.cluster.nodes, plan.cluster.writers) = (nodes, 1);
     plan
 }
@@ -94,13 +93,13 @@ pub(crate) async fn run(plan: Plan, provider: ProviderChoice, out: &Path) -> Res
 /// Runs a plan that must reach a verdict, and shows the summary with the test's output.
 pub(crate) async fn judged(plan: Plan, provider: ProviderChoice, out: &Path) -> Finished {
     let finished = run(plan, provider, out).await.unwrap_or_else(|error| panic!("no verdict: {error}"));
-    println!("{}", finished.judged.summary(false));
+    println!("{}", finished.judged.summary(Screen { colour: false, columns: 100 }));
     finished
 }
 
 /// Runs a shipped scenario at the load of the tests; it must hold.
 pub(crate) async fn held(scenario: &str, seed: u64, out: &Path) -> Finished {
-    let finished = judged(plan(scenario, &choices(seed), |text| text), provider(), out).await;
+    let finished = judged(plan(scenario, &choices(seed)), provider(), out).await;
     assert_eq!(finished.judged.exit(), Exit::Holds, "{scenario}");
     finished
 }

@@ -2,16 +2,17 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::print_stdout, reason = "a failed run shows its summary with the test's output")]
 
+mod build;
 mod clients;
 mod command_line;
 mod environment;
 mod evidence;
 mod ground;
-#[cfg(feature = "planted-bugs")]
 mod planted;
 mod relay;
 mod scenarios;
-mod service_faults;
+mod services;
+mod shells;
 mod stock_client;
 mod tidy;
 mod writer;

@@ -1,8 +1,11 @@
 //! Clusters that are wrong in a known way: each planted bug must be found by the checker that is there for it, in the
-//! messages that it wronged. Compiled with the feature `planted-bugs`.
+//! messages that it wronged.
 //!
 //! A bug says in its process's log which messages it wronged. What the checker names must be among them, so that no bug
 //! is caught by accident; and the same plan on a clean build must hold, so that no checker cries wolf.
+//!
+//! Ignored unless asked for, as they build the cluster a second time, with its bugs:
+//! `cargo test --release --workspace --test it -- --ignored planted`.
 
 use std::{collections::HashSet, fs, path::Path};
 
@@ -58,20 +61,25 @@ const TABLE: [Planted; 8] = [
     planted("commit-before-insert", In::Writer, "writer-kill-mid-insert", "durability", Some(Tier::Writer)),
 ];
 
+/// A fault longer than this shows a bug no better.
+const FAULT_MAX_MS: u64 = 6_000;
+
 /// The scenario at the pace of tests: faults and load are shortened, never left out.
 fn plan_of(scenario: &str, node_bug: Option<&str>, writer_bug: Option<&str>) -> Plan {
     let mut choices = ground::choices(21);
     choices.node_bug = node_bug.map(str::to_owned);
     choices.writer_bug = writer_bug.map(str::to_owned);
-    ground::plan(scenario, &choices, |text| {
-        text.replace("duration_s = 40", "duration_s = 20")
-            .replace("duration_s = 30", "duration_s = 18")
-            .replace("at_s = 10", "at_s = 5")
-            .replace("at_s = 8", "at_s = 4")
-            .replace("for_s = 15", "for_s = 6")
-            .replace("for_s = 8", "for_s = 5")
-            .replace("for_s = 10", "for_s = 6")
-    })
+    let mut plan = ground::plan(scenario, &choices);
+    let length_ms = |plan: &Plan| plan.faults.iter().map(|fault| fault.for_ms).sum::<u64>();
+    let before_ms = length_ms(&plan);
+    for fault in &mut plan.faults {
+        fault.for_ms = fault.for_ms.min(FAULT_MAX_MS);
+    }
+    let left_ms = length_ms(&plan);
+    if let Some(least) = &mut plan.expect.min_acked_during_faults {
+        *least = *least * left_ms / before_ms;
+    }
+    plan.shortened()
 }
 
 /// Runs the bug's scenario and expects its checker to name what was planted, and nothing else.
@@ -149,54 +157,64 @@ fn planted_lines(logs: &Path) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "builds the cluster a second time, with its bugs"]
 async fn ack_before_produce() {
     caught("ack-before-produce").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "builds the cluster a second time, with its bugs"]
 async fn every_node_relays() {
     caught("every-node-relays").await;
 }
 
 /// The naive form of the topology `relay`: no lease, and as many records of a message as there are nodes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "builds the cluster a second time, with its bugs"]
 async fn every_node_relays_in_relay() {
     let row = planted("every-node-relays", In::Node, "smoke", "exactly-once", Some(Tier::Relay));
     caught_in(Topology::Relay, &row).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "builds the cluster a second time, with its bugs"]
 async fn no_dedupe() {
     caught("no-dedupe").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "builds the cluster a second time, with its bugs"]
 async fn drop_when_full() {
     caught("drop-when-full").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "builds the cluster a second time, with its bugs"]
 async fn no_resume() {
     caught("no-resume").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "builds the cluster a second time, with its bugs"]
 async fn no_resubscribe() {
     caught("no-resubscribe").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "builds the cluster a second time, with its bugs"]
 async fn swallow_on_db_error() {
     caught("swallow-on-db-error").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "builds the cluster a second time, with its bugs"]
 async fn commit_before_insert() {
     caught("commit-before-insert").await;
 }
 
 /// The same plans without a bug: what convicts a bug must acquit the cluster that has none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "builds the cluster a second time, with its bugs"]
 async fn clean_builds_stay_green() {
     let _alone = ground::alone().await;
     let scenarios: std::collections::BTreeSet<&str> = TABLE.iter().map(|row| row.scenario).collect();
@@ -209,6 +227,7 @@ async fn clean_builds_stay_green() {
 
 /// The binaries' own lists of bugs and the table say the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "builds the cluster a second time, with its bugs"]
 async fn every_bug_has_its_row() {
     let binaries = Binaries::ready(true, &Progress::silent()).await.unwrap();
     for (process, binary) in [(In::Node, ProcessName::Node(1)), (In::Writer, ProcessName::Writer(1))] {
@@ -252,6 +271,7 @@ for_s = 2
 "#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "builds the cluster a second time, with its bugs"]
 async fn a_violated_run_is_shrunk_to_a_smaller_one_that_fails_the_same_way() {
     let _alone = ground::alone().await;
     Binaries::ready(true, &Progress::silent()).await.unwrap();

@@ -19,7 +19,7 @@ async fn relay_holds_while_nothing_breaks() {
     let _alone = ground::alone().await;
     let out = tempfile::tempdir().unwrap();
     let choices = Choices { topology: Some(Topology::Relay), ..ground::choices(41) };
-    let plan = ground::plan("smoke", &choices, |text| text);
+    let plan = ground::plan("smoke", &choices);
     let finished = ground::judged(plan, ground::provider(), out.path()).await;
     assert_eq!(finished.judged.exit(), Exit::Holds);
 

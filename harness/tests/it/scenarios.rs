@@ -1,29 +1,14 @@
-//! Whole runs: real services, real processes, a verdict. Each is the shipped scenario, shortened.
+//! Whole runs: real services, real processes, a verdict. That every shipped scenario holds is not repeated here: CI runs
+//! them all (`squall run --all --brief`).
 
 use harness::{
     checkers::Verdict,
+    environment::{self, Provider, ProviderChoice},
     exit::Exit,
     plan::{FaultKind, LinkName, ProcessName, Service},
 };
 
 use crate::ground;
-
-/// Shortens the database outage to what still shows pause and resume.
-fn short_outage(text: String) -> String {
-    text.replace("duration_s = 40", "duration_s = 20")
-        .replace("at_s = 10", "at_s = 5")
-        .replace("for_s = 15", "for_s = 7")
-        .replace("min_acked_during_faults = 1000", "min_acked_during_faults = 500")
-}
-
-fn shorter(text: String) -> String {
-    text.replace("duration_s = 30", "duration_s = 18")
-        .replace("at_s = 8", "at_s = 4")
-        .replace("for_s = 8", "for_s = 5")
-        .replace("for_s = 10", "for_s = 6")
-        .replace("min_acked_during_faults = 700", "min_acked_during_faults = 300")
-        .replace("min_acked_during_faults = 500", "min_acked_during_faults = 200")
-}
 
 /// A database outage on every provider: acks go on, the writers pause and resume, the three ledgers agree.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -31,12 +16,8 @@ async fn a_database_outage_loses_nothing_on_any_provider() {
     let _alone = ground::alone().await;
     for provider in ground::providers() {
         let out = tempfile::tempdir().unwrap();
-        let finished = ground::judged(
-            ground::plan("postgres-outage", &ground::choices(1), short_outage),
-            provider,
-            out.path(),
-        )
-        .await;
+        let plan = ground::plan("postgres-outage", &ground::choices(1));
+        let finished = ground::judged(plan, provider, out.path()).await;
         assert_eq!(finished.judged.exit(), Exit::Holds, "{provider}");
         let path = finished.folder.path();
         for file in
@@ -47,55 +28,12 @@ async fn a_database_outage_loses_nothing_on_any_provider() {
     }
 }
 
-/// Redis away: live delivery goes on from Kafka, nothing is lost or doubled.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_outage_costs_latency_and_no_message() {
-    let _alone = ground::alone().await;
-    let out = tempfile::tempdir().unwrap();
-    let finished = ground::judged(
-        ground::plan("redis-outage", &ground::choices(2), shorter),
-        ground::provider(),
-        out.path(),
-    )
-    .await;
-    assert_eq!(finished.judged.exit(), Exit::Holds);
-}
-
-/// A node killed: its users resume elsewhere and miss nothing.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_node_loses_no_acked_message() {
-    let _alone = ground::alone().await;
-    let out = tempfile::tempdir().unwrap();
-    let finished = ground::judged(
-        ground::plan("node-kill", &ground::choices(3), shorter),
-        ground::provider(),
-        out.path(),
-    )
-    .await;
-    assert_eq!(finished.judged.exit(), Exit::Holds);
-}
-
-/// Kafka away: nothing is acked that is not in the log.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kafka_outage_makes_no_false_promise() {
-    let _alone = ground::alone().await;
-    let out = tempfile::tempdir().unwrap();
-    let change = |text: String| shorter(text).replace("duration_s = 40", "duration_s = 25");
-    let finished = ground::judged(
-        ground::plan("kafka-outage", &ground::choices(4), change),
-        ground::provider(),
-        out.path(),
-    )
-    .await;
-    assert_eq!(finished.judged.exit(), Exit::Holds);
-}
-
 /// A fault that cannot be injected (there is no such proxy) makes the run unknown, never green.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_that_cannot_be_injected_makes_the_run_unknown() {
     let _alone = ground::alone().await;
     let out = tempfile::tempdir().unwrap();
-    let mut plan = ground::plan("postgres-outage", &ground::choices(5), short_outage);
+    let mut plan = ground::plan("postgres-outage", &ground::choices(5));
     plan.load.duration_ms = 8_000;
     plan.faults[0].at_ms = 2_000;
     plan.faults[0].for_ms = 2_000;
@@ -111,12 +49,8 @@ async fn a_fault_that_cannot_be_injected_makes_the_run_unknown() {
 async fn a_run_can_be_judged_again_from_its_folder() {
     let _alone = ground::alone().await;
     let out = tempfile::tempdir().unwrap();
-    let finished = ground::judged(
-        ground::plan("smoke", &ground::choices(6), |text| text),
-        ground::provider(),
-        out.path(),
-    )
-    .await;
+    let plan = ground::plan("smoke", &ground::choices(6));
+    let finished = ground::judged(plan, ground::provider(), out.path()).await;
     assert_eq!(finished.judged.exit(), Exit::Holds);
     let again = harness::run::judge::judge(&finished.folder).unwrap();
     assert_eq!(again.exit(), Exit::Holds);
@@ -126,4 +60,17 @@ async fn a_run_can_be_judged_again_from_its_folder() {
     std::fs::write(finished.folder.history(), &history[..history.len() / 2]).unwrap();
     let cut = harness::run::judge::judge(&finished.folder).unwrap();
     assert_eq!(cut.exit(), Exit::Unknown);
+}
+
+/// A full disk needs a small file system, and on the host only root may make one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_refused_where_no_small_file_system_can_be_made() {
+    if environment::supports(Provider::Host, None, &FaultKind::PostgresDiskFull).is_ok() {
+        println!("this user may make one: the scenario postgres-disk-full is part of the catalogue");
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let plan = ground::plan("postgres-disk-full", &ground::choices(46));
+    let refused = ground::run(plan, ProviderChoice::Host, out.path()).await.unwrap_err();
+    assert!(refused.to_string().contains("only root"), "{refused}");
 }

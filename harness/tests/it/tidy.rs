@@ -13,7 +13,8 @@ const LINES_MAX: usize = 500;
 
 /// What each part of the harness may import of the others. `load` and `faults` never see each other: they meet in the
 /// history, which makes the evidence independent. `checkers` sees neither.
-const MAY_IMPORT: [(&str, &[&str]); 17] = [
+const MAY_IMPORT: [(&str, &[&str]); 18] = [
+    ("surroundings", &[]),
     ("clock", &[]),
     ("exit", &[]),
     ("wait", &[]),
@@ -24,10 +25,10 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("history", &["clock", "plan"]),
     ("checkers", &["exit", "history", "plan"]),
     ("report", &["checkers", "exit", "history", "plan"]),
-    ("environment", &["plan", "progress", "wait"]),
-    ("cluster", &["environment", "history", "plan", "progress", "wait"]),
+    ("environment", &["plan", "progress", "surroundings", "wait"]),
+    ("cluster", &["environment", "history", "plan", "progress", "surroundings", "wait"]),
     ("load", &["clock", "history", "plan", "wait"]),
-    ("faults", &["cluster", "environment", "history", "plan", "progress", "wait"]),
+    ("faults", &["cluster", "environment", "history", "plan", "progress", "surroundings", "wait"]),
     ("verifier", &["cluster", "environment", "history", "plan", "wait"]),
     (
         "run",
@@ -137,6 +138,41 @@ fn the_harness_imports_only_downwards() {
         for import in imports(&fs::read_to_string(file).unwrap()) {
             if import != part && may.contains_key(import.as_str()) && !allowed.contains(&import.as_str()) {
                 wrong.push(format!("{} imports {import}", relative.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// A new kind of fault must not compile until every part has said what it makes of it.
+#[test]
+fn no_match_over_faults_has_an_arm_for_the_rest() {
+    let mut files = Vec::new();
+    rust_files(&root().join("harness/src"), &mut files);
+    let mut wrong = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let production = text.split("#[cfg(test)]").next().unwrap();
+        let indent = |line: &str| line.len() - line.trim_start().len();
+        // The indent of the arms of a match over faults, for as long as it lasts.
+        let mut arms: Option<usize> = None;
+        for (number, line) in production.lines().enumerate() {
+            let code = line.trim_start();
+            if code.is_empty() {
+                continue;
+            }
+            let arm = code.trim_start_matches("| ").starts_with("FaultKind::");
+            if arms.is_some_and(|at| indent(line) < at) {
+                arms = None;
+            }
+            // An arm, and not the value of one.
+            if arm && (code.starts_with('|') || code.contains("=>") || code.ends_with('{') && arms.is_none())
+            {
+                arms = Some(indent(line));
+            }
+            let rest = code.starts_with("_ =>") || code.starts_with("other =>");
+            if rest && arms == Some(indent(line)) {
+                wrong.push(format!("{}:{}: {code}", file.display(), number + 1));
             }
         }
     }

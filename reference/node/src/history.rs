@@ -78,8 +78,9 @@ impl Archive {
         let mut rows = timeout(limits::HISTORY_WAIT, query).await.map_err(|_| NoPage::TimedOut)??;
         let full = rows.len() == most;
         rows.reverse();
-        let before = rows.first().filter(|_| full).map(|row| row.kafka_offset);
-        Ok(HistoryPage { messages: rows.into_iter().map(Message::from).collect(), before })
+        let messages: Vec<Message> = rows.into_iter().map(message).collect();
+        let before = messages.first().filter(|_| full).and_then(|first| first.position).map(|at| at.offset);
+        Ok(HistoryPage { messages, before })
     }
 
     /// Asks PostgreSQL now and then whether it is there. Never ends.
@@ -94,24 +95,13 @@ impl Archive {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    room: String,
-    id: String,
-    partition: i32,
-    kafka_offset: i64,
-    sender: String,
-    body: String,
-    sent_at_ms: i64,
-}
+/// room, id, partition, kafka_offset, sender, body, sent_at_ms
+type Row = (String, String, i32, i64, String, String, i64);
 
-impl From<Row> for Message {
-    fn from(row: Row) -> Self {
-        let Row { room, id, partition, kafka_offset, sender, body, sent_at_ms } = row;
-        Self {
-            position: Some(Position { partition, offset: kafka_offset }),
-            record: ChatRecord { id, room, sender, body, sent_at_ms },
-            replayed: true,
-        }
+fn message((room, id, partition, offset, sender, body, sent_at_ms): Row) -> Message {
+    Message {
+        position: Some(Position { partition, offset }),
+        record: ChatRecord { id, room, sender, body, sent_at_ms },
+        replayed: true,
     }
 }

@@ -1,12 +1,12 @@
 //! The log: one JSON object a line on stdout, and the lifecycle events in it.
 
-use chat_protocol::lifecycle::{EXIT_PANIC, LifecycleEvent};
+use chat_protocol::lifecycle::{EXIT_PANIC, LOG_TARGET, LifecycleEvent};
 use tracing_subscriber::EnvFilter;
 
 /// Writes a lifecycle event: `announce!(process, LifecycleEvent::Listening, addr = %addr)`.
 macro_rules! announce {
     ($process:expr, $event:expr $(, $($field:tt)*)?) => {
-        ::tracing::info!(event = $crate::journal::event_name($event), process = %$process $(, $($field)*)?)
+        ::tracing::info!(target: ::chat_protocol::lifecycle::LOG_TARGET, event = $crate::journal::event_name($event), process = %$process $(, $($field)*)?)
     };
 }
 pub(crate) use announce;
@@ -20,10 +20,13 @@ pub fn event_name(event: LifecycleEvent) -> String {
     }
 }
 
-/// Opens the log. `RUST_LOG` chooses what people see; lifecycle events are at level INFO.
+/// Opens the log. `RUST_LOG` chooses what else people see beside the lifecycle events.
 pub fn open() {
-    let filter = EnvFilter::try_from_default_env()
+    let mut filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,fred=error,librdkafka=error,rdkafka=error"));
+    if let Ok(contract) = format!("{LOG_TARGET}=info").parse() {
+        filter = filter.add_directive(contract);
+    }
     let opened = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)

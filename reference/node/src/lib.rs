@@ -44,6 +44,8 @@ pub mod session;
 ///
 /// It ends by `exit`, as the destructors of Kafka clients wait for brokers that may be away.
 pub fn run() -> ! {
+    // Refused only when there is one already, which is as good.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let code = match config::Config::try_parse() {
         Ok(config) => start(config),
         Err(error) => {

@@ -31,7 +31,8 @@ impl Node {
             ])
             .args(["--drain-ms", "2000"])
             .args(flags)
-            .env_remove("RUST_LOG")
+            // Made quiet for people; the contract is spoken all the same.
+            .env("RUST_LOG", "off")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

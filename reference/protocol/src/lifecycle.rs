@@ -49,6 +49,10 @@ pub enum LifecycleEvent {
 /// The field that carries the event's name.
 pub const EVENT_FIELD: &str = "event";
 
+/// Where these lines come from, as log filters say it. They are a contract, so no filter leaves them out: a process whose
+/// log is made quiet for people is followed all the same.
+pub const LOG_TARGET: &str = "lifecycle";
+
 /// Exit code of a graceful end.
 pub const EXIT_OK: u8 = 0;
 /// Exit code when the configuration is wrong.

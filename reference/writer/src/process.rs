@@ -37,6 +37,8 @@ enum StartError {
 
 /// The program, from its arguments to its exit code.
 pub fn run() -> ExitCode {
+    // Refused only when there is one already, which is as good.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let config = match Config::try_parse() {
         Ok(config) => config,
         Err(error) => {

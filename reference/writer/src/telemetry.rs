@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use chat_protocol::lifecycle::{EXIT_PANIC, LifecycleEvent};
+use chat_protocol::lifecycle::{EXIT_PANIC, LOG_TARGET, LifecycleEvent};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing_subscriber::EnvFilter;
@@ -14,9 +14,12 @@ pub fn start(process: &str) {
     if PROCESS.set(process.to_owned()).is_err() {
         return;
     }
-    let filter = EnvFilter::try_from_default_env()
+    let mut filter = EnvFilter::try_from_default_env()
         // sqlx says at `info` that the migrations table exists already; librdkafka says everything twice.
         .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,librdkafka=warn"));
+    if let Ok(contract) = format!("{LOG_TARGET}=info").parse() {
+        filter = filter.add_directive(contract);
+    }
     let subscriber =
         tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_ansi(false);
     // Fails only if the embedding program (a test) has a subscriber already; then that one is meant.
@@ -25,6 +28,7 @@ pub fn start(process: &str) {
         let at = panic.location().map(ToString::to_string).unwrap_or_default();
         let message = panic.payload_as_str().unwrap_or("(no message)");
         tracing::error!(
+            target: LOG_TARGET,
             event = name(LifecycleEvent::Panicked),
             process = self::process(),
             message = format!("{message} at {at}"),
@@ -66,6 +70,7 @@ pub fn name(event: LifecycleEvent) -> &'static str {
 macro_rules! emit {
     ($event:ident $(, $($field:tt)+)?) => {
         tracing::info!(
+            target: chat_protocol::lifecycle::LOG_TARGET,
             event = $crate::telemetry::name(chat_protocol::lifecycle::LifecycleEvent::$event),
             process = $crate::telemetry::process(),
             $($($field)+)?

@@ -15,7 +15,13 @@ fn closed_port() -> u16 {
 
 fn writer(arguments: &[String]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chat-writer"));
-    command.args(arguments).env_clear().stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Made quiet for people; the contract is spoken all the same.
+    command
+        .args(arguments)
+        .env_clear()
+        .env("RUST_LOG", "error")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 

@@ -1,8 +1,8 @@
 //! When a writer cannot reach PostgreSQL, and what else is broken meanwhile: part of [`super`].
 
 use crate::{
-    checkers::{Case, Finding, lives::ProcessLife, windows},
-    plan::{FaultKind, ProcessName, Service},
+    checkers::{Case, Finding, lives::ProcessLife},
+    plan::{Effects, ProcessName},
 };
 
 /// A time in which one writer cannot reach PostgreSQL.
@@ -30,8 +30,7 @@ impl Outages {
     pub(super) fn of(case: &Case<'_>, writer: ProcessName, finding: &mut Finding) -> Self {
         let mut outages = Self::default();
         for window in &case.windows {
-            let fault = &case.plan.faults[window.fault].fault;
-            let cut_off = windows::writers_cut_off(case.plan, fault).contains(&writer);
+            let cut_off = window.effects.cannot_store().any(|one| one == writer);
             let times = (window.proved.as_ref(), window.heal_asked_us, window.ended_us());
             if let (true, (Some((proved_us, _)), Some(heal_asked_us), Some(healed_us))) = (cut_off, times) {
                 let name = window.name.clone();
@@ -43,7 +42,7 @@ impl Outages {
             if cut_off {
                 finding.unknown(|| format!("{}: no proof of when it began and ended", window.name));
             }
-            if cut_off || breaks(fault, writer) {
+            if cut_off || window.effects.breaks(writer) {
                 let ended_us = window.ended_us().unwrap_or(u64::MAX);
                 outages.hindered.extend(window.began_us().map(|began_us| (began_us, ended_us)));
             }
@@ -80,33 +79,12 @@ fn merged(mut outages: Vec<Outage>) -> Vec<Outage> {
     merged
 }
 
-/// True when a fault is done to this very process throughout. (A rolling restart is not: exits say when it came by.)
-pub(super) fn breaks(fault: &FaultKind, process: ProcessName) -> bool {
-    !matches!(fault, FaultKind::RollingRestart { .. }) && windows::broken(fault).contains(&process)
-}
-
-/// True when a fault may make partitions of writers come and go.
-pub(super) fn breaks_the_group(fault: &FaultKind) -> bool {
-    match fault {
-        FaultKind::ServiceStop { service }
-        | FaultKind::ServiceKill { service }
-        | FaultKind::ServicePause { service } => *service == Service::Kafka,
-        FaultKind::LinkDown { links }
-        | FaultKind::LinkToxic { links, .. }
-        | FaultKind::LinkHalfClose { links } => links.iter().any(|link| link.service == Service::Kafka),
-        FaultKind::KafkaRebalance | FaultKind::KafkaPartitionsAdded { .. } => true,
-        other => windows::broken(other).iter().any(|process| matches!(process, ProcessName::Writer(_))),
-    }
-}
-
 /// True when another fault of the given sort touches an outage, or the ten seconds before it: a consumer group needs that
 /// long to notice a member that is gone.
-pub(super) fn others_broken(case: &Case<'_>, outage: &Outage, sort: impl Fn(&FaultKind) -> bool) -> bool {
+pub(super) fn others_broken(case: &Case<'_>, outage: &Outage, sort: impl Fn(&Effects) -> bool) -> bool {
     const GROUP_NOTICES_US: u64 = 10_000_000;
     let from_us = outage.asked_us.saturating_sub(GROUP_NOTICES_US);
-    case.windows.iter().any(|window| {
-        sort(&case.plan.faults[window.fault].fault) && window.touches(from_us, outage.healed_us)
-    })
+    case.windows.iter().any(|window| sort(&window.effects) && window.touches(from_us, outage.healed_us))
 }
 
 /// The first ack, during an outage, of a message in a partition that the writer holds.

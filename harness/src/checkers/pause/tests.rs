@@ -61,6 +61,33 @@ fn every_way_to_be_wrong() {
 }
 
 #[test]
+fn a_limit_that_no_writer_had_to_keep_is_unknown() {
+    let mut run = Run::clean(200);
+    run.plan.expect.writers_pause_within_ms = Some(1_000);
+    assert_eq!(run.judged(&Pause).verdict, Verdict::Unknown, "nothing cuts a writer off");
+    let short = |m: &What| paused(m) || resumed(m);
+    let mut run = outage().without(short);
+    run.plan.expect.writers_pause_within_ms = Some(60_000);
+    assert_eq!(run.judged(&Pause).verdict, Verdict::Unknown, "the outage was shorter than the limit");
+}
+
+/// PostgreSQL that can be reached and takes no write is away, for a writer.
+#[test]
+fn a_read_only_or_locked_database_makes_writers_pause() {
+    for fault in [FaultKind::PostgresReadOnly, FaultKind::PostgresLock] {
+        let mut run = outage();
+        run.plan.faults[0].fault = fault;
+        let finding = run.judged(&Pause);
+        assert!(finding.applicable && finding.verdict == Verdict::Holds, "{finding:#?}");
+        assert_eq!(run.without(paused).without(resumed).judged(&Pause).verdict, Verdict::Violated);
+    }
+    let mut run = Run::clean(200).with_fault(FaultKind::PostgresTerminate, [5_000, 5_050, 8_000, 8_100]);
+    assert!(!run.judged(&Pause).applicable, "who ends sessions and takes new ones keeps nobody from storing");
+    run.plan.expect.writers_resume_within_ms = Some(1_000);
+    assert_eq!(run.judged(&Pause).verdict, Verdict::Unknown);
+}
+
+#[test]
 fn a_planned_rebalance_may_move_partitions_and_excuses_nothing_else() {
     use Verdict::{Holds, Violated};
     let revoked = said(Lifecycle::WriterRevoked { partitions: "0".into() });
@@ -148,6 +175,10 @@ fn a_writer_that_the_plan_breaks_has_no_pause_to_show() {
     ] {
         run = run.at_ms(at_ms, What::Fault { fault: 1, step });
     }
+    let stated = run.judged(&Pause);
+    assert_eq!((stated.verdict, stated.applicable), (Verdict::Unknown, false), "{stated:#?}");
+    let expect = &mut run.plan.expect;
+    (expect.writers_pause_within_ms, expect.writers_resume_within_ms) = (None, None);
     let finding = run.judged(&Pause);
     assert_eq!((finding.verdict, finding.applicable), (Verdict::Holds, false), "{finding:#?}");
 }
@@ -208,7 +239,8 @@ fn a_writer_that_is_kept_from_resuming_is_exempt_unless_it_had_its_time() {
     let wrote = |m: &What| matches!(m, What::Lifecycle { event: Lifecycle::WriterWrote { .. }, .. });
     let late = |at_ms| outage().without(resumed).without(wrote).at_ms(at_ms, resume());
     for (name, run, expected) in [
-        ("frozen again", late(12_500).with_fault(frozen(), [8_900, 9_000, 12_000, 12_050]), Holds),
+        // Exempt, and so nobody had to keep the limit that is stated.
+        ("frozen again", late(12_500).with_fault(frozen(), [8_900, 9_000, 12_000, 12_050]), Unknown),
         ("away again", late(12_500).with_fault(postgres(), [8_900, 9_000, 12_000, 12_050]), Holds),
         (
             "away again, too late",

@@ -13,7 +13,7 @@ use testcontainers::{
             InspectContainerOptions, KillContainerOptions, LogsOptions, RemoveContainerOptions,
         },
     },
-    core::{IntoContainerPort, Mount, client::ClientError},
+    core::{ExecCommand, IntoContainerPort, Mount, client::ClientError},
     runners::AsyncRunner,
 };
 
@@ -274,13 +274,30 @@ impl Container {
         Ok(())
     }
 
+    /// Its network's tables of TCP sockets, as the kernel writes them.
+    pub(super) async fn sockets(&self) -> Result<String, EnvironmentError> {
+        let refused = |error: TestcontainersError| self.refused("look into", &error);
+        let Some(container) = &self.container else { return Ok(String::new()) };
+        // A machine without IPv6 has one table only, and `cat` then complains of the other.
+        let command = ExecCommand::new(["cat", "/proc/net/tcp", "/proc/net/tcp6"]);
+        let mut answer = container.exec(command).await.map_err(refused)?;
+        let table = answer.stdout_to_vec().await.map_err(refused)?;
+        if table.is_empty() {
+            return Err(EnvironmentError::Engine {
+                doing: format!("look into {}", self.role.name()),
+                detail: "there is no `cat` in it".to_owned(),
+            });
+        }
+        Ok(String::from_utf8_lossy(&table).into_owned())
+    }
+
     /// Saves its log and removes it.
     pub(super) async fn down(mut self) -> Result<(), EnvironmentError> {
         // A frozen container's log can be read; a lost one must not keep it from being removed.
         let saved = self.save_log().await;
         let Some(container) = self.container.take() else { return saved };
         let removed = container.rm().await.map_err(|error| self.refused("remove", &error));
-        saved.and(removed)
+        EnvironmentError::of_all([saved, removed])
     }
 }
 

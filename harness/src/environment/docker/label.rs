@@ -9,7 +9,10 @@ use testcontainers::bollard::{
     query_parameters::{ListContainersOptions, ListNetworksOptions, RemoveContainerOptions},
 };
 
-use super::{super::error::EnvironmentError, engine};
+use super::{
+    super::{error::EnvironmentError, leftovers::Registry},
+    engine,
+};
 use crate::wait;
 
 /// Value: the run's id.
@@ -27,15 +30,22 @@ pub(super) fn labels(run_id: &str) -> [(String, String); 2] {
 }
 
 /// Owns whatever carries a run's label. Dropped without [`Labelled::remove`], it removes it all the same.
+/// Registered until it is gone.
 #[derive(Debug)]
 pub(super) struct Labelled {
     run_id: Option<String>,
+    registry: Registry,
 }
 
 impl Labelled {
     /// Makes the run's network, which has the run's id for a name.
-    pub(super) async fn create_network(engine: &Docker, run_id: &str) -> Result<Self, EnvironmentError> {
-        let owner = Self { run_id: Some(run_id.to_owned()) };
+    pub(super) async fn create_network(
+        engine: &Docker,
+        run_id: &str,
+        registry: &Registry,
+    ) -> Result<Self, EnvironmentError> {
+        registry.note_docker();
+        let owner = Self { run_id: Some(run_id.to_owned()), registry: registry.clone() };
         let request = NetworkCreateRequest {
             name: run_id.to_owned(),
             driver: Some("bridge".to_owned()),
@@ -49,7 +59,11 @@ impl Labelled {
     /// Removes everything, and waits until it is gone.
     pub(super) async fn remove(mut self) -> Result<(), EnvironmentError> {
         match self.run_id.take() {
-            Some(run_id) => remove_labelled(&run_id).await,
+            Some(run_id) => {
+                remove_labelled(&run_id).await?;
+                self.registry.forget_docker();
+                Ok(())
+            }
             None => Ok(()),
         }
     }
@@ -58,14 +72,18 @@ impl Labelled {
 impl Drop for Labelled {
     fn drop(&mut self) {
         let Some(run_id) = self.run_id.take() else { return };
+        let registry = self.registry.clone();
         // A runtime of its own, on a thread of its own: we may be anywhere, even on the only thread of the other one.
         let removal = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let outcome = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
                 runtime.block_on(remove_labelled(&run_id)).map_err(|error| error.to_string())
             });
-            if let Err(error) = outcome {
-                tracing::error!(run = %run_id, %error, "could not remove the run's containers");
+            match outcome {
+                Ok(()) => registry.forget_docker(),
+                Err(error) => {
+                    tracing::error!(run = %run_id, %error, "could not remove the run's containers");
+                }
             }
         });
         let _ = removal.join();
@@ -82,7 +100,7 @@ pub(crate) async fn remove_labelled(run_id: &str) -> Result<(), EnvironmentError
     })
     .await
     .map_err(|error| EnvironmentError::Engine {
-        doing: "remove the run's containers".to_owned(),
+        doing: format!("remove the containers and the network labelled {RUN}={run_id}"),
         detail: error.last,
     })
 }

@@ -2,7 +2,10 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::Path,
 };
 
@@ -149,6 +152,26 @@ fn unprivileged() -> Result<Option<(u32, u32)>, EnvironmentError> {
     }
     let user = User::from_name("postgres").ok().flatten().ok_or(EnvironmentError::NoPostgresUser)?;
     Ok(Some((user.uid.as_raw(), user.gid.as_raw())))
+}
+
+/// Whether the user that PostgreSQL runs as can get to a folder at all, asked before anything starts.
+///
+/// # Errors
+///
+/// [`EnvironmentError::Unreachable`] names the first folder on the way that stops them.
+pub(super) fn reachable(folder: &Path) -> Result<(), EnvironmentError> {
+    let Some((user, group)) = unprivileged()? else { return Ok(()) };
+    let closed = |path: &&Path| {
+        // Run as that user, as rights have more to them than three digits.
+        let entered = std::process::Command::new("test").arg("-x").arg(path).uid(user).gid(group).status();
+        entered.is_ok_and(|status| !status.success())
+    };
+    let mut way: Vec<&Path> = folder.ancestors().collect();
+    way.reverse();
+    match way.iter().find(|path| closed(path)) {
+        Some(path) => Err(EnvironmentError::Unreachable { user: "postgres", folder: path.to_path_buf() }),
+        None => Ok(()),
+    }
 }
 
 fn prepare(

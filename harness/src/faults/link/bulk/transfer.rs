@@ -42,7 +42,7 @@ impl fmt::Display for Way {
 
 /// Why bytes did not arrive.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failed {
+pub(in crate::faults) enum Failed {
     /// Nobody accepts: the link is down.
     #[error("refused: {0}")]
     Refused(String),
@@ -77,14 +77,18 @@ impl From<sqlx::Error> for Failed {
 }
 
 /// A connection of our own on which the service has answered once.
-pub(super) enum Session {
+pub(in crate::faults) enum Session {
     Postgres(Box<PgConnection>),
     Redis(TcpStream),
     Kafka(TcpStream),
 }
 
 impl Session {
-    pub(super) async fn open(service: Service, at: &Endpoints, limit: Duration) -> Result<Self, Failed> {
+    pub(in crate::faults) async fn open(
+        service: Service,
+        at: &Endpoints,
+        limit: Duration,
+    ) -> Result<Self, Failed> {
         let open = async {
             match service {
                 Service::Postgres => Ok(Self::Postgres(Box::new(postgres::connect(&at.postgres_url).await?))),
@@ -101,7 +105,12 @@ impl Session {
     }
 
     /// Carries at least this many bytes one way; returns how long it took.
-    pub(super) async fn carry(&mut self, way: Way, bytes: u32, limit: Duration) -> Result<Duration, Failed> {
+    pub(in crate::faults) async fn carry(
+        &mut self,
+        way: Way,
+        bytes: u32,
+        limit: Duration,
+    ) -> Result<Duration, Failed> {
         let began = Instant::now();
         let carry = async {
             match self {

@@ -15,8 +15,8 @@ use crate::{
     plan::{LinkName, Toxic, fault::Direction},
 };
 
-pub(super) use transfer::Way;
-use transfer::{Failed, Session};
+use transfer::Failed;
+pub(super) use transfer::{Session, Way};
 
 /// How long a transfer is meant to take under the toxic: to be felt on a busy machine, and to leave time to repeat it.
 const AIM: Duration = Duration::from_millis(600);

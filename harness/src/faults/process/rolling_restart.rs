@@ -6,11 +6,13 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+use super::alive;
 use crate::{
     cluster::Life,
-    faults::{FaultError, Field},
+    faults::{Fault, FaultError, Field, Seen},
     plan::ProcessName,
     wait,
 };
@@ -18,9 +20,18 @@ use crate::{
 /// A process that has ended is seen gone within this.
 const GONE_LIMIT: Duration = Duration::from_secs(5);
 
-/// A rolling restart under way.
+/// A rolling restart.
 #[derive(Debug)]
-pub(super) struct Rolling {
+pub(in crate::faults) struct RollingRestart {
+    pub(in crate::faults) processes: Vec<ProcessName>,
+    /// From a process that is ready to the SIGTERM of the next.
+    pub(in crate::faults) gap: Duration,
+    under_way: Option<UnderWay>,
+}
+
+/// One that has begun.
+#[derive(Debug)]
+struct UnderWay {
     before: Vec<(ProcessName, Option<Life>)>,
     stop: CancellationToken,
     task: Option<AbortOnDropHandle<Outcome>>,
@@ -34,17 +45,6 @@ struct Outcome {
     gone: Vec<(ProcessName, String)>,
     /// The first thing that went wrong; the roll ended there.
     trouble: Option<String>,
-}
-
-/// Begins.
-pub(super) fn begin(field: &Field, processes: &[ProcessName], gap: Duration) -> Rolling {
-    let before = processes.iter().map(|process| (*process, field.cluster.look_life(*process))).collect();
-    let stop = CancellationToken::new();
-    let (field, processes, stopped) = (field.clone(), processes.to_vec(), stop.clone());
-    // On a thread of its own: waiting for facts is nothing that may move between threads.
-    let runtime = tokio::runtime::Handle::current();
-    let task = tokio::task::spawn_blocking(move || runtime.block_on(roll(&field, &processes, gap, &stopped)));
-    Rolling { before, stop, task: Some(AbortOnDropHandle::new(task)), outcome: Outcome::default() }
 }
 
 async fn roll(
@@ -81,22 +81,34 @@ async fn restart(field: &Field, process: ProcessName) -> Result<String, String> 
     gone.map_err(|error| error.to_string())
 }
 
-impl Rolling {
-    /// Waits until the last process is ready, or one failed.
-    pub(super) async fn over(&mut self) {
-        if let Some(task) = self.task.as_mut() {
-            self.outcome = match task.await {
-                Ok(outcome) => outcome,
-                Err(error) => Outcome { trouble: Some(error.to_string()), ..Outcome::default() },
-            };
-            self.task = None;
-        }
+impl RollingRestart {
+    pub(in crate::faults) fn new(processes: Vec<ProcessName>, gap: Duration) -> Self {
+        Self { processes, gap, under_way: None }
+    }
+}
+
+#[async_trait(?Send)]
+impl Fault for RollingRestart {
+    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
+        let life = |process: &ProcessName| (*process, field.cluster.look_life(*process));
+        let before = self.processes.iter().map(life).collect();
+        let stop = CancellationToken::new();
+        let (gap, stopped) = (self.gap, stop.clone());
+        let (field, processes) = (field.clone(), self.processes.clone());
+        // On a thread of its own: waiting for facts is nothing that may move between threads.
+        let runtime = tokio::runtime::Handle::current();
+        let task =
+            tokio::task::spawn_blocking(move || runtime.block_on(roll(&field, &processes, gap, &stopped)));
+        let task = Some(AbortOnDropHandle::new(task));
+        self.under_way = Some(UnderWay { before, stop, task, outcome: Outcome::default() });
+        Ok(())
     }
 
-    /// Looks for a process that is away, or that lives another life than before.
-    pub(super) async fn prove(&self, field: &Field) -> Result<String, String> {
+    /// A process that is away, or that lives another life than before.
+    async fn prove(&self, field: &Field) -> Seen {
+        let Some(under_way) = &self.under_way else { return away(&self.processes, field).await };
         let mut instead = Vec::new();
-        for (process, before) in &self.before {
+        for (process, before) in &under_way.before {
             match field.cluster.look_life(*process) {
                 Some(now) if *before != Some(now) => {
                     let age_ms = now.age.as_millis();
@@ -109,8 +121,38 @@ impl Rolling {
         Err(instead.join("; "))
     }
 
+    /// Until the last process is ready, or one failed.
+    async fn over(&mut self) {
+        if let Some(under_way) = &mut self.under_way {
+            under_way.over().await;
+        }
+    }
+
     /// Lets the restart under way come to its end, begins no other, and shows that every process was restarted.
-    pub(super) async fn heal(mut self, field: &Field) -> Result<String, FaultError> {
+    async fn end(&mut self, field: &Field) -> Result<Option<String>, FaultError> {
+        match self.under_way.take() {
+            Some(under_way) => under_way.end(field).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn gone(&self, field: &Field) -> Seen {
+        alive(&self.processes, field).await
+    }
+}
+
+impl UnderWay {
+    async fn over(&mut self) {
+        if let Some(task) = self.task.as_mut() {
+            self.outcome = match task.await {
+                Ok(outcome) => outcome,
+                Err(error) => Outcome { trouble: Some(error.to_string()), ..Outcome::default() },
+            };
+            self.task = None;
+        }
+    }
+
+    async fn end(mut self, field: &Field) -> Result<String, FaultError> {
         let in_time = self.task.as_ref().is_none_or(|task| task.is_finished());
         self.stop.cancel();
         self.over().await;
@@ -139,7 +181,7 @@ impl Rolling {
 }
 
 /// Looks for a process that is away at this moment.
-pub(super) async fn away(processes: &[ProcessName], field: &Field) -> Result<String, String> {
+async fn away(processes: &[ProcessName], field: &Field) -> Result<String, String> {
     let mut instead = Vec::new();
     for process in processes {
         match field.cluster.look_gone(*process).await {

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use rdkafka::{
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
@@ -17,7 +18,13 @@ use rdkafka::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{cluster::Names, environment::Endpoints, faults::FaultError, wait};
+use super::{group, writers_have_everything};
+use crate::{
+    cluster::Names,
+    environment::Endpoints,
+    faults::{Fault, FaultError, Field, Seen},
+    wait,
+};
 
 /// By this name the broker knows it.
 pub(super) const NAME: &str = "squall-stranger";
@@ -30,15 +37,55 @@ const POLL: Duration = Duration::from_millis(50);
 /// Leaving is one request; beyond this the broker is away and finds out by the session time-out.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
+/// A group that a stranger has joined.
+#[derive(Debug, Default)]
+pub(in crate::faults) struct Rebalance {
+    stranger: Option<Stranger>,
+}
+
+#[async_trait(?Send)]
+impl Fault for Rebalance {
+    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
+        self.stranger = Some(join(&field.environment.verifier(), field.cluster.names()).await?);
+        Ok(())
+    }
+
+    /// The broker names the stranger among the members of the writers' group, with partitions of its own.
+    async fn prove(&self, field: &Field) -> Seen {
+        let (group, _) = group(&field.environment.verifier(), &field.cluster).await?;
+        let found = group.members.iter().find(|(name, _)| name == NAME);
+        match found {
+            Some((_, partitions)) if !partitions.is_empty() => Ok(format!(
+                "the stranger is one of {} members and holds {} partitions",
+                group.members.len(),
+                partitions.len()
+            )),
+            Some(_) => Err(format!("the stranger holds no partition; the group is {}", group.state)),
+            None => Err(format!("the group is {} with {} members", group.state, group.members.len())),
+        }
+    }
+
+    async fn end(&mut self, _: &Field) -> Result<Option<String>, FaultError> {
+        if let Some(stranger) = self.stranger.take() {
+            stranger.leave().await;
+        }
+        Ok(None)
+    }
+
+    async fn gone(&self, field: &Field) -> Seen {
+        writers_have_everything(field).await
+    }
+}
+
 /// A member of the group until it is told to leave, or dropped.
 #[derive(Debug)]
-pub(super) struct Stranger {
+struct Stranger {
     leave: DropGuard,
     task: JoinHandle<()>,
 }
 
 /// Joins the group; returns when partitions have been given.
-pub(super) async fn join(endpoints: &Endpoints, names: &Names) -> Result<Stranger, FaultError> {
+async fn join(endpoints: &Endpoints, names: &Names) -> Result<Stranger, FaultError> {
     let consumer = consumer(endpoints, names)?;
     let leave = CancellationToken::new();
     let given = Arc::new(AtomicUsize::new(0));
@@ -88,7 +135,7 @@ fn consumer(endpoints: &Endpoints, names: &Names) -> Result<BaseConsumer, KafkaE
 
 impl Stranger {
     /// Leaves the group.
-    pub(super) async fn leave(self) {
+    async fn leave(self) {
         drop(self.leave);
         if tokio::time::timeout(LEAVE_LIMIT, self.task).await.is_err() {
             tracing::warn!("the stranger could not say goodbye to its group");

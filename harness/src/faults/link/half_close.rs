@@ -7,18 +7,29 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
+use async_trait::async_trait;
+
+use super::up;
 use crate::{
     faults::{
-        FaultError, Field, Hold,
+        Fault, FaultError, Field, Seen,
         sockets::{self, Socket},
-        striking::strike,
+        striking::{self, Striking, strike},
     },
     plan::LinkName,
 };
 
+/// Links whose connections end on the service's side, again and again: a process reconnects at once.
+#[derive(Debug)]
+pub(in crate::faults) struct HalfClose {
+    links: Vec<LinkName>,
+    before: Option<Before>,
+    striking: Option<Striking>,
+}
+
 /// The connections of links before the fault.
 #[derive(Debug)]
-pub(super) struct Before(BTreeMap<LinkName, Vec<Connection>>);
+struct Before(BTreeMap<LinkName, Vec<Connection>>);
 
 /// One open connection, at its process's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,21 +42,43 @@ struct Connection {
     to: SocketAddr,
 }
 
-/// Strikes once, and goes on striking: a process reconnects at once.
-pub(super) async fn inject(field: &Field, links: &[LinkName]) -> Result<Hold, FaultError> {
-    let before = look(field, links).await?;
-    if blow(before.0.values().flatten())? == 0 {
-        return Err(FaultError::Missed("the links have no open connection to half-close".to_owned()));
+impl HalfClose {
+    pub(in crate::faults) fn new(links: Vec<LinkName>) -> Self {
+        Self { links, before: None, striking: None }
     }
-    let (field, links) = (field.clone(), links.to_vec());
-    let striking = strike(move || {
-        let (field, links) = (field.clone(), links.clone());
-        async move {
-            let now = look(&field, &links).await.map_err(|error| error.to_string())?;
-            blow(now.0.values().flatten()).map_err(|error| error.to_string())
+}
+
+#[async_trait(?Send)]
+impl Fault for HalfClose {
+    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
+        let before = look(field, &self.links).await?;
+        if blow(before.0.values().flatten())? == 0 {
+            return Err(FaultError::Missed("the links have no open connection to half-close".to_owned()));
         }
-    });
-    Ok(Hold::HalfClosed { before, striking })
+        self.before = Some(before);
+        let (field, links) = (field.clone(), self.links.clone());
+        self.striking = Some(strike(move || {
+            let (field, links) = (field.clone(), links.clone());
+            async move {
+                let now = look(&field, &links).await?;
+                blow(now.0.values().flatten())
+            }
+        }));
+        Ok(())
+    }
+
+    async fn prove(&self, _: &Field) -> Seen {
+        let before = self.before.as_ref().ok_or("nobody looked at the connections before the fault")?;
+        before.prove()
+    }
+
+    async fn end(&mut self, _: &Field) -> Result<Option<String>, FaultError> {
+        Ok(striking::end(&mut self.striking).await)
+    }
+
+    async fn gone(&self, field: &Field) -> Seen {
+        up(&self.links, field).await
+    }
 }
 
 async fn look(field: &Field, links: &[LinkName]) -> Result<Before, FaultError> {
@@ -94,7 +127,7 @@ fn blow<'a>(connections: impl Iterator<Item = &'a Connection>) -> Result<u64, Fa
 
 impl Before {
     /// Every connection from before is gone or at its end.
-    pub(super) fn prove(&self) -> Result<String, String> {
+    fn prove(&self) -> Result<String, String> {
         let table = sockets::established();
         let mut seen = Vec::new();
         for (link, before) in &self.0 {

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use fred::prelude::*;
 
+use super::connect;
 use crate::{
-    environment::toxiproxy::AppliedToxic,
-    faults::{FaultError, Field, redis},
+    faults::{Fault, FaultError, Field, Seen, link::LinkToxic},
     plan::{LinkName, Service, Toxic, fault::Direction},
     wait,
 };
@@ -16,7 +17,7 @@ use crate::{
 /// reads stays far below this.
 const LIMIT_BYTES: u32 = 1024 * 1024;
 /// What a choked link lets through; less than the beats and messages of a quiet cluster.
-pub(super) const TRICKLE: Toxic = Toxic::Bandwidth { kbytes_per_s: 1 };
+const TRICKLE: Toxic = Toxic::Bandwidth { kbytes_per_s: 1 };
 /// One publication of the flood. No node takes it for a frame of the bus.
 const DROP_BYTES: usize = 64 * 1024;
 /// The flood is given up beyond this: the sockets on the way hold some ten megabytes before Redis must.
@@ -30,74 +31,90 @@ const BEFORE: &str = "squall:closed-before";
 /// How Redis says in its log that it closes such a client.
 const CLOSED: &str = "overcoming of output buffer limits";
 
-/// What is to be undone.
+/// Links choked and a limit lowered until an output buffer overflowed.
 #[derive(Debug)]
-pub(super) struct Overflow {
-    toxics: Vec<AppliedToxic>,
+pub(in crate::faults) struct OutputBuffer {
+    links: Vec<LinkName>,
+    choke: LinkToxic,
     /// The limits as they were, as Redis writes them.
-    limits: String,
+    limits: Option<String>,
 }
 
-/// Makes the output buffers of these links overflow; returns when Redis has closed as many subscriptions.
-pub(super) async fn inject(field: &Field, links: &[LinkName]) -> Result<Overflow, FaultError> {
-    let client = redis::connect(&field.environment.verifier().redis_url).await?;
-    let mut overflow = Overflow { toxics: Vec::new(), limits: limits(&client).await? };
-    let channel = field.cluster.names().channel.clone();
-    let flooded = async {
-        let before = closed(field, &client).await?;
-        let _: () = client.set(BEFORE, before, None, None, false).await?;
-        config(&client, ["SET", SETTING, &format!("pubsub {LIMIT_BYTES} 0 0")]).await?;
-        for link in links {
-            let applied = field.environment.proxies().add(*link, &TRICKLE, Direction::Downstream).await?;
-            overflow.toxics.extend(applied);
-        }
+impl OutputBuffer {
+    pub(in crate::faults) fn new(links: Vec<LinkName>) -> Self {
+        let choke = LinkToxic::new(links.clone(), TRICKLE, Direction::Downstream, 0);
+        Self { links, choke, limits: None }
+    }
+
+    /// Publishes until Redis has closed as many subscriptions as there are links.
+    async fn flood(&self, field: &Field, client: &Client, before: u64) -> Result<(), FaultError> {
+        let channel = field.cluster.names().channel.as_str();
         let water = "squall-flood ".repeat(DROP_BYTES / 13);
         let mut poured = 0;
         while poured < FLOOD_MAX_BYTES {
             for _ in 0..16 {
-                let _: u64 =
-                    client.custom(fred::cmd!("PUBLISH"), vec![channel.as_str(), water.as_str()]).await?;
+                let _: u64 = client.custom(fred::cmd!("PUBLISH"), vec![channel, water.as_str()]).await?;
                 poured += water.len();
                 wait::pause(PACE).await;
             }
-            if closed(field, &client).await? >= before + links.len() as u64 {
+            if closed(field, client).await? >= before + self.links.len() as u64 {
                 return Ok(());
             }
         }
         Err(FaultError::Missed(format!("{poured} bytes were published, and no output buffer overflowed")))
     }
-    .await;
-    let closed = client.quit().await;
-    match flooded {
-        Ok(()) => {
-            closed?;
-            Ok(overflow)
-        }
-        Err(error) => {
-            if let Err(undone) = undo(field, &overflow).await {
-                tracing::warn!(error = %undone, "could not undo an overflow that did not come about");
-            }
-            Err(error)
-        }
-    }
 }
 
-/// Lets the links flow again and restores the limits.
-pub(super) async fn undo(field: &Field, overflow: &Overflow) -> Result<(), FaultError> {
-    for toxic in &overflow.toxics {
-        field.environment.proxies().remove(toxic).await?;
+#[async_trait(?Send)]
+impl Fault for OutputBuffer {
+    /// Returns when Redis has closed the subscriptions.
+    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
+        let client = connect(&field.environment.verifier().redis_url).await?;
+        self.limits = Some(limits(&client).await?);
+        let before = closed(field, &client).await?;
+        let _: () = client.set(BEFORE, before, None, None, false).await?;
+        config(&client, ["SET", SETTING, &format!("pubsub {LIMIT_BYTES} 0 0")]).await?;
+        self.choke.begin(field).await?;
+        let flooded = self.flood(field, &client, before).await;
+        client.quit().await?;
+        flooded
     }
-    let client = redis::connect(&field.environment.verifier().redis_url).await?;
-    config(&client, ["SET", SETTING, &overflow.limits]).await?;
-    let _: u64 = client.del(BEFORE).await?;
-    client.quit().await?;
-    Ok(())
+
+    /// Redis counts clients that it closed for their output buffers.
+    async fn prove(&self, field: &Field) -> Seen {
+        let (count, lowered) = look(field).await.map_err(|error| error.to_string())?;
+        if count >= self.links.len() as u64 && lowered {
+            Ok(format!("Redis closed {count} clients for their output buffers"))
+        } else {
+            Err(format!("Redis closed {count} clients for their output buffers; limit lowered: {lowered}"))
+        }
+    }
+
+    /// Lets the links flow again and restores the limits.
+    async fn end(&mut self, field: &Field) -> Result<Option<String>, FaultError> {
+        let links = self.choke.end(field).await;
+        if let Some(limits) = self.limits.take() {
+            let client = connect(&field.environment.verifier().redis_url).await?;
+            config(&client, ["SET", SETTING, &limits]).await?;
+            let _: u64 = client.del(BEFORE).await?;
+            client.quit().await?;
+        }
+        links
+    }
+
+    async fn gone(&self, field: &Field) -> Seen {
+        if look(field).await.map_err(|error| error.to_string())?.1 {
+            return Err("the limit of output buffers is still lowered".to_owned());
+        }
+        let links = self.choke.gone(field).await?;
+        Ok(format!("the limit of output buffers is as before; {links}"))
+    }
 }
 
 /// How many clients Redis says it has closed for their output buffers since the fault began (none when there is no such
 /// fault), and whether the limit of the fault is in force.
-pub(super) async fn look(field: &Field) -> Result<(u64, bool), FaultError> {
-    let client = redis::connect(&field.environment.verifier().redis_url).await?;
+async fn look(field: &Field) -> Result<(u64, bool), FaultError> {
+    let client = connect(&field.environment.verifier().redis_url).await?;
     let before: Option<u64> = client.get(BEFORE).await?;
     let count = match before {
         Some(before) => closed(field, &client).await?.saturating_sub(before),

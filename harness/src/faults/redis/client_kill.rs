@@ -1,0 +1,72 @@
+//! Redis closes the subscriptions of every client, again and again.
+
+use async_trait::async_trait;
+use fred::prelude::*;
+
+use super::connect;
+use crate::{
+    faults::{
+        Fault, FaultError, Field, PROBE_LIMIT, Seen, YOUNG,
+        striking::{self, Striking, strike},
+    },
+    plan::Service,
+};
+
+/// `CLIENT KILL TYPE pubsub`, once a second.
+#[derive(Debug, Default)]
+pub(in crate::faults) struct ClientKill {
+    striking: Option<Striking>,
+}
+
+#[async_trait(?Send)]
+impl Fault for ClientKill {
+    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
+        let url = field.environment.verifier().redis_url;
+        kill_subscribers(&url).await?;
+        self.striking = Some(strike(move || {
+            let url = url.clone();
+            async move { kill_subscribers(&url).await }
+        }));
+        Ok(())
+    }
+
+    async fn prove(&self, field: &Field) -> Seen {
+        let url = field.environment.verifier().redis_url;
+        match subscriber_ages(&url).await.map_err(|error| error.to_string())? {
+            (0, _) => Ok("no subscription is left".to_owned()),
+            (count, Some(age)) if age <= YOUNG.as_secs() => {
+                Ok(format!("the oldest of {count} subscriptions is {age} s old"))
+            }
+            (count, age) => Err(format!("{count} subscriptions live, the oldest {age:?} s old")),
+        }
+    }
+
+    async fn end(&mut self, _: &Field) -> Result<Option<String>, FaultError> {
+        Ok(striking::end(&mut self.striking).await)
+    }
+
+    async fn gone(&self, field: &Field) -> Seen {
+        field.environment.probe(Service::Redis, PROBE_LIMIT).await
+    }
+}
+
+/// Closes the connection of every subscriber; returns how many there were.
+async fn kill_subscribers(url: &str) -> Result<u64, FaultError> {
+    let client = connect(url).await?;
+    let hit: u64 = client.custom(fred::cmd!("CLIENT"), vec!["KILL", "TYPE", "pubsub"]).await?;
+    client.quit().await?;
+    Ok(hit)
+}
+
+/// Age in seconds of the oldest subscriber's connection, and how many there are.
+async fn subscriber_ages(url: &str) -> Result<(usize, Option<u64>), FaultError> {
+    let client = connect(url).await?;
+    let list: String = client.custom(fred::cmd!("CLIENT"), vec!["LIST", "TYPE", "pubsub"]).await?;
+    client.quit().await?;
+    let ages: Vec<u64> = list
+        .lines()
+        .filter_map(|line| line.split(' ').find_map(|field| field.strip_prefix("age=")))
+        .filter_map(|age| age.parse().ok())
+        .collect();
+    Ok((ages.len(), ages.into_iter().max()))
+}
