@@ -12,7 +12,7 @@ use socketioxide::{
     socket::Socket,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::{limits, meters};
 
@@ -37,31 +37,31 @@ impl Answer {
 
     /// Done.
     pub(crate) fn ok<T: Serialize + std::marker::Send + Sync + 'static>(self, value: T) {
-        self.give(Reply::Ok(value), ());
+        self.ok_then(value, || ());
     }
 
-    /// Done, with something large: what was granted for it is held for as long as it is.
-    pub(crate) fn ok_holding<T: Serialize + std::marker::Send + Sync + 'static>(
+    /// Done; `then` once the client has been told, or has not read for too long to be told. Not for one that is shown out.
+    pub(crate) fn ok_then<T: Serialize + std::marker::Send + Sync + 'static>(
         self,
         value: T,
-        granted: OwnedSemaphorePermit,
+        then: impl FnOnce() + std::marker::Send + 'static,
     ) {
-        self.give(Reply::Ok(value), granted);
+        self.give(Reply::Ok(value), then);
     }
 
     /// Not done.
     pub(crate) fn refuse(self, code: Code, message: &str) {
         meters::verb_refused(code);
-        self.give(Reply::<()>::Error(Refusal { code, message: message.to_owned() }), ());
+        self.give(Reply::<()>::Error(Refusal { code, message: message.to_owned() }), || ());
     }
 
     fn give<T: Serialize + std::marker::Send + Sync + 'static>(
         self,
         reply: Reply<T>,
-        held: impl std::marker::Send + 'static,
+        then: impl FnOnce() + std::marker::Send + 'static,
     ) {
         if self.try_give(&reply) {
-            return;
+            return then();
         }
         // The socket's buffer is full of messages. An ack is not lost for that; it waits as long as a slow client may. One
         // that goes on asking and does not read what it is told has had its acks, and is shown out.
@@ -72,15 +72,16 @@ impl Answer {
             return;
         };
         tokio::spawn(async move {
-            let _held = (place, held);
+            let _place = place;
             let since = Instant::now();
             let mut pace = tokio::time::interval(limits::FULL_SOCKET_RETRY);
             while since.elapsed() < limits::SLOW_CLIENT_PATIENCE {
                 pace.tick().await;
                 if self.try_give(&reply) {
-                    return;
+                    break;
                 }
             }
+            then();
         });
     }
 

@@ -80,16 +80,18 @@ impl Session {
         let ticket = self.node.hub.ticket();
         partition.resume(&room, self.socket.clone(), self.user.clone(), ticket);
         self.entered(&room);
-        // The ack goes first, then what was missed.
-        answer.ok(Joined { room: room.clone(), position: Some(position) });
-        self.node.hub.catch_up(Straggler {
+        let joined = Joined { room: room.clone(), position: Some(position) };
+        let straggler = Straggler {
             socket: self.socket.clone(),
             room,
             from: position,
             why: Behind::Resuming,
             ticket,
             since: std::time::Instant::now(),
-        });
+        };
+        let hub = self.node.hub.clone();
+        // The ack goes first, also when it has to wait for room in the buffer; then what was missed.
+        answer.ok_then(joined, move || hub.catch_up(straggler));
     }
 
     async fn may_resume(&self, room: &str, position: Position) -> Result<(), Refused> {
@@ -128,8 +130,8 @@ impl Session {
         // Beside the queue: a slow database must not hold up this client's sends.
         tokio::spawn(async move {
             match archive.page(&history).await {
-                // A page is large, and may have to wait for its client.
-                Ok(page) => answer.ok_holding(page, permit),
+                // A page is large, and may have to wait for its client: its place is taken until then.
+                Ok(page) => answer.ok_then(page, move || drop(permit)),
                 Err(error) => answer.refuse(Code::Unavailable, &error.to_string()),
             }
         });
