@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use harness::{
     checkers,
-    history::{Event, History, Ledger, Phase, What},
+    history::{Event, EventKind, History, Ledger, Phase},
     plan::{Arrivals, Plan},
     scenario::{Choices, Scenario},
 };
@@ -23,29 +23,29 @@ fn events(arrivals: &Arrivals) -> Vec<Event> {
     const LOAD_US: u64 = 1_000_000;
     let at = |at_us, what| Event { at_us, what };
     let mut events: Vec<Event> = (0..USERS)
-        .map(|user| at(1, What::Joined { user, room: 0, partition: 0, offset: 0, resumed: false }))
+        .map(|user| at(1, EventKind::Joined { user, room: 0, partition: 0, offset: 0, resumed: false }))
         .collect();
-    events.push(at(LOAD_US, What::Phase(Phase::Load)));
+    events.push(at(LOAD_US, EventKind::Phase(Phase::Load)));
     let mut end_us = LOAD_US;
     for (message, arrival) in (0_u32..).zip(&arrivals.list) {
         let (sent_us, offset) = (LOAD_US + arrival.due_us, i64::from(message));
-        events.push(at(sent_us, What::Sent { message }));
-        events.push(at(sent_us + 500, What::Acked { message, partition: 0, offset }));
+        events.push(at(sent_us, EventKind::Sent { message }));
+        events.push(at(sent_us + 500, EventKind::Acked { message, partition: 0, offset }));
         events.extend((0..USERS).map(|user| {
-            at(sent_us + 900, What::Received { user, message, partition: 0, offset, replayed: false })
+            at(sent_us + 900, EventKind::Received { user, message, partition: 0, offset, replayed: false })
         }));
         end_us = sent_us + 1_000;
     }
-    events.push(at(end_us, What::Phase(Phase::Settled)));
+    events.push(at(end_us, EventKind::Phase(Phase::Settled)));
     for (message, _) in (0_u32..).zip(&arrivals.list) {
         let (partition, offset, body_ok) = (0, i64::from(message), true);
-        events.push(at(end_us, What::InKafka { message, partition, offset, body_ok }));
-        events.push(at(end_us, What::InPostgres { message, partition, offset, body_ok }));
+        events.push(at(end_us, EventKind::InKafka { message, partition, offset, body_ok }));
+        events.push(at(end_us, EventKind::InPostgres { message, partition, offset, body_ok }));
     }
     let entries = arrivals.list.len() as u64;
-    events.push(at(end_us, What::LedgerRead { ledger: Ledger::Kafka, entries }));
-    events.push(at(end_us, What::LedgerRead { ledger: Ledger::Postgres, entries }));
-    events.push(at(end_us, What::LedgerRead { ledger: Ledger::DeadLetters, entries: 0 }));
+    events.push(at(end_us, EventKind::LedgerRead { ledger: Ledger::Kafka, entries }));
+    events.push(at(end_us, EventKind::LedgerRead { ledger: Ledger::Postgres, entries }));
+    events.push(at(end_us, EventKind::LedgerRead { ledger: Ledger::DeadLetters, entries: 0 }));
     events
 }
 

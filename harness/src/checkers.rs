@@ -6,24 +6,24 @@
 
 pub mod case;
 pub mod dead_letters;
-pub mod debts;
 pub mod delivery;
+pub mod detection;
 pub mod durability;
 pub mod exactly_once;
+pub mod expected_deliveries;
 pub mod finding;
+pub mod input_validation;
 pub mod isolation;
 pub mod latency;
 pub mod liveness;
-pub mod lives;
-pub mod notice;
 pub mod order;
 pub mod pause;
 pub mod reconcile;
 pub mod recovery;
 pub mod resources;
 pub mod story;
-pub mod strangers;
 pub mod survival;
+pub mod timelines;
 pub mod validity;
 pub mod windows;
 
@@ -103,7 +103,7 @@ pub const ALL: [&dyn Checker; 15] = [
     &dead_letters::DeadLetters,
     &pause::Pause,
     &survival::Survival,
-    &strangers::Strangers,
+    &input_validation::InputValidation,
     &recovery::Recovery,
     &liveness::Liveness,
     &latency::Latency,

@@ -2,7 +2,7 @@
 
 mod all;
 mod contrast;
-mod door;
+mod errors;
 mod shard;
 mod shrink;
 mod up;
@@ -28,7 +28,7 @@ use crate::{
     scenario::{Choices, library},
 };
 
-use door::Refused;
+use errors::CliError;
 
 /// Chaos tests for a chat cluster: what do users lose, and for how long, when a part of it fails under load?
 #[derive(Debug, Parser)]
@@ -36,7 +36,7 @@ use door::Refused;
 struct Squall {
     /// Colours in what is shown. NO_COLOR is heeded where nothing is said here.
     #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
-    color: door::Colour,
+    color: errors::Colour,
     #[command(subcommand)]
     command: Command,
 }
@@ -151,21 +151,21 @@ struct ServicesArgs {
 
 impl ServicesArgs {
     /// A run of a plan on these services.
-    fn request(&self, plan: Plan, out: &Path) -> Result<Request, Refused> {
+    fn request(&self, plan: Plan, out: &Path) -> Result<Request, CliError> {
         Ok(Request { plan, provider: self.provider, external: self.external()?, out: out.to_owned() })
     }
 
-    fn external(&self) -> Result<Option<External>, Refused> {
+    fn external(&self) -> Result<Option<External>, CliError> {
         if self.provider != ProviderChoice::External {
             return Ok(None);
         }
         let need =
-            |value: &Option<String>, flag: &'static str| value.clone().ok_or(Refused::MissingFlag(flag));
+            |value: &Option<String>, flag: &'static str| value.clone().ok_or(CliError::MissingFlag(flag));
         let options = self.kafka_option.iter().map(|option| {
             option
                 .split_once('=')
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .ok_or_else(|| Refused::BadOption(option.clone()))
+                .ok_or_else(|| CliError::BadOption(option.clone()))
         });
         Ok(Some(External {
             postgres_url: need(&self.postgres_url, "--postgres-url")?,
@@ -191,57 +191,57 @@ pub fn main() -> Exit {
             return exit;
         }
     };
-    door::ask_for_colour(squall.color);
-    door::quiet_logs();
+    errors::ask_for_colour(squall.color);
+    errors::quiet_logs();
     limits::raise();
     if !ours {
         tracing::warn!("another signal handler came first: Ctrl-C may end the load only");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return door::show(Refused::Runtime(error)),
+        Err(error) => return errors::show(CliError::Runtime(error)),
     };
     let cancel = CancellationToken::new();
     let done = catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {
-            door::cancel_on_signals(cancel.clone())?;
+            errors::cancel_on_signals(cancel.clone())?;
             dispatch(squall.command, &cancel).await
         })
     }))
-    .unwrap_or(Err(Refused::Panicked));
+    .unwrap_or(Err(CliError::Panicked));
     // A probe that hangs on a dead service must not keep the shell waiting.
     runtime.shutdown_background();
-    done.unwrap_or_else(door::show)
+    done.unwrap_or_else(errors::show)
 }
 
-async fn dispatch(command: Command, cancel: &CancellationToken) -> Result<Exit, Refused> {
+async fn dispatch(command: Command, cancel: &CancellationToken) -> Result<Exit, CliError> {
     match command {
         Command::Run(args) => Box::pin(run_command(args, cancel)).await,
         Command::Check { run } => {
             let folder = RunFolder::open(&run)?;
             let judged = judge::judge(&folder)?;
-            door::print(&judged.summary(door::screen()));
+            errors::print(&judged.summary(errors::screen()));
             Ok(judged.exit())
         }
         Command::Explain { run, message } => {
             let folder = RunFolder::open(&run)?;
-            let number = Plan::message_of(&message).ok_or(Refused::BadMessage(message))?;
-            door::print(&judge::story(&folder, number)?);
+            let number = Plan::message_of(&message).ok_or(CliError::BadMessage(message))?;
+            errors::print(&judge::story(&folder, number)?);
             Ok(Exit::Holds)
         }
         Command::List { faults: true, .. } => {
             for row in &catalogue::CATALOGUE {
-                door::print(&format!("{:<26} {}", row.kind, row.described().replace('`', "")));
-                door::print(&format!("{:<26} proved by: {}", "", row.evidence.replace('`', "")));
-                door::print(&format!("{:<26} on managed services: {}\n", "", row.on_managed_services()));
+                errors::print(&format!("{:<26} {}", row.kind, row.described().replace('`', "")));
+                errors::print(&format!("{:<26} proved by: {}", "", row.evidence.replace('`', "")));
+                errors::print(&format!("{:<26} on managed services: {}\n", "", row.on_managed_services()));
             }
             Ok(Exit::Holds)
         }
         Command::List { long, faults: false } => {
             for found in library::all()? {
-                door::print(&format!("{:<26} {}", found.name, library::title(&found)?));
+                errors::print(&format!("{:<26} {}", found.name, library::title(&found)?));
                 if long {
-                    door::print(&format!("{}\n", library::prose(&found.text)));
+                    errors::print(&format!("{}\n", library::prose(&found.text)));
                 }
             }
             Ok(Exit::Holds)
@@ -253,7 +253,7 @@ async fn dispatch(command: Command, cancel: &CancellationToken) -> Result<Exit, 
     }
 }
 
-async fn run_command(args: RunArgs, cancel: &CancellationToken) -> Result<Exit, Refused> {
+async fn run_command(args: RunArgs, cancel: &CancellationToken) -> Result<Exit, CliError> {
     let progress = Progress::for_stderr();
     environment::sweep(&progress).await;
     let for_many = args.times > 1 || args.junit.is_some() || args.table.is_some();
@@ -274,7 +274,7 @@ async fn run_command(args: RunArgs, cancel: &CancellationToken) -> Result<Exit, 
     let mut plan = match (&args.plan, &args.scenario) {
         (Some(file), _) => folder::read_plan(file)?,
         (None, Some(name)) => plan_of(&args, &library::find(name)?)?,
-        (None, None) => return Err(Refused::MissingFlag("a scenario")),
+        (None, None) => return Err(CliError::MissingFlag("a scenario")),
     };
     if let Some(topology) = args.topology {
         plan.cluster.topology = topology;
@@ -293,12 +293,12 @@ async fn run_command(args: RunArgs, cancel: &CancellationToken) -> Result<Exit, 
     let finished = run::run(&args.services.request(plan, &args.out)?, &progress, cancel).await;
     progress.finish();
     let finished = finished?;
-    door::print(&finished.judged.summary(door::screen()));
+    errors::print(&finished.judged.summary(errors::screen()));
     Ok(finished.judged.exit())
 }
 
-fn plan_of(args: &RunArgs, found: &library::Found) -> Result<Plan, Refused> {
-    let seed = args.seed.unwrap_or_else(door::fresh_seed);
+fn plan_of(args: &RunArgs, found: &library::Found) -> Result<Plan, CliError> {
+    let seed = args.seed.unwrap_or_else(errors::fresh_seed);
     let choices = Choices {
         seed,
         topology: args.topology,
@@ -311,21 +311,21 @@ fn plan_of(args: &RunArgs, found: &library::Found) -> Result<Plan, Refused> {
     Ok(if args.brief { plan.shortened() } else { plan })
 }
 
-async fn doctor(clean: bool) -> Result<Exit, Refused> {
+async fn doctor(clean: bool) -> Result<Exit, CliError> {
     let progress = Progress::for_stderr();
     if clean {
         let removed = environment::sweep(&progress).await;
         progress.finish();
-        door::print(&format!("{removed} left-over runs removed"));
+        errors::print(&format!("{removed} left-over runs removed"));
         return Ok(Exit::Holds);
     }
     let checks = Box::pin(environment::doctor()).await;
     progress.finish();
     for check in &checks {
         let mark = if check.ok { "ok     " } else { "missing" };
-        door::print(&format!("{mark}  {:<18} {}", check.name, check.detail));
+        errors::print(&format!("{mark}  {:<18} {}", check.name, check.detail));
         if !check.ok {
-            door::print(&format!("         {:<18} → {}", "", check.how_to_get));
+            errors::print(&format!("         {:<18} → {}", "", check.how_to_get));
         }
     }
     Ok(if environment::doctor::can_run(&checks) { Exit::Holds } else { Exit::Environment })

@@ -5,7 +5,7 @@
 pub mod binaries;
 pub mod clock;
 mod lifecycle;
-mod look;
+mod observe;
 pub mod process;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -14,13 +14,13 @@ use tokio::sync::Mutex;
 
 use crate::{
     environment::{Environment, EnvironmentError, child::last_lines, error::LOG_LINES, ports::Ports},
-    history::{Recorder, What},
+    history::{EventKind, Recorder},
     plan::{Plan, ProcessName},
     wait::{self, WaitError},
 };
 
 pub use binaries::Binaries;
-pub use look::{LOOKS_COME_FROM, Life};
+pub use observe::{Incarnation, PROBE_SOURCE};
 use process::{Launch, Process};
 
 /// A process is listening within this time of its start; it binds before it does anything else.
@@ -182,7 +182,7 @@ impl Cluster {
             running: Mutex::new(BTreeMap::new()),
             recorder: recorder.clone(),
             environment: Arc::clone(environment),
-            http: look::client(),
+            http: observe::client(),
             plan: spec.plan.clone(),
             names: spec.names.clone(),
         };
@@ -207,7 +207,7 @@ impl Cluster {
     /// heartbeats; a fault that begins meanwhile would be charged with that rebalance.
     async fn shared_out(&self) -> Result<(), ClusterError> {
         let (endpoints, writers) = (self.environment.verifier(), self.plan.cluster.writers.into());
-        let look = async || look::shared_out(&endpoints, &self.names, writers).await;
+        let look = async || observe::shared_out(&endpoints, &self.names, writers).await;
         let shared = wait::until("the writers' group", READY_LIMIT, look).await;
         shared.map_err(|source| ClusterError::NoGroup { group: self.names.group.clone(), source })
     }
@@ -274,11 +274,11 @@ impl Cluster {
             if let Some(status) = self.exit_status(name).await {
                 return Ok(Err(status));
             }
-            look::ready(&self.http, launch.listen).await.map(Ok)
+            observe::ready(&self.http, launch.listen).await.map(Ok)
         });
         match ready.await.map_err(fail)? {
             Ok(()) => {
-                self.recorder.record(What::Ready { process: name.to_string() });
+                self.recorder.record(EventKind::Ready { process: name.to_string() });
                 Ok(())
             }
             Err(status) => Err(died(status)),
@@ -359,9 +359,9 @@ impl Cluster {
     /// # Errors
     ///
     /// What was seen instead.
-    pub async fn look_gone(&self, name: ProcessName) -> Result<String, String> {
+    pub async fn observe_gone(&self, name: ProcessName) -> Result<String, String> {
         let launch = self.launches.get(&name).ok_or_else(|| format!("there is no {name}"))?;
-        look::gone(name, launch.last_pid(), launch.listen).await
+        observe::gone(name, launch.last_pid(), launch.listen).await
     }
 
     /// Evidence that a process is frozen: state T in /proc.
@@ -369,14 +369,14 @@ impl Cluster {
     /// # Errors
     ///
     /// What was seen instead.
-    pub async fn look_frozen(&self, name: ProcessName) -> Result<String, String> {
+    pub async fn observe_frozen(&self, name: ProcessName) -> Result<String, String> {
         let launch = self.launches.get(&name).ok_or_else(|| format!("there is no {name}"))?;
-        look::frozen(name, launch.last_pid()).await
+        observe::frozen(name, launch.last_pid()).await
     }
 
     /// The present life of a process, as /proc shows it; `None` when its latest pid is gone.
-    pub fn look_life(&self, name: ProcessName) -> Option<Life> {
-        look::life(self.launches.get(&name)?.last_pid())
+    pub fn incarnation(&self, name: ProcessName) -> Option<Incarnation> {
+        observe::incarnation(self.launches.get(&name)?.last_pid())
     }
 
     /// How far a process's wall clock is from ours, in seconds, by the `Date` of its answer to a health check; exact to
@@ -385,9 +385,9 @@ impl Cluster {
     /// # Errors
     ///
     /// What came instead of an answer.
-    pub async fn look_clock(&self, name: ProcessName) -> Result<i64, String> {
+    pub async fn clock_offset(&self, name: ProcessName) -> Result<i64, String> {
         let launch = self.launches.get(&name).ok_or_else(|| format!("there is no {name}"))?;
-        look::clock_offset(&self.http, launch.listen).await.map_err(|error| format!("{name}: {error}"))
+        observe::clock_offset(&self.http, launch.listen).await.map_err(|error| format!("{name}: {error}"))
     }
 
     /// What a process publishes about itself, as Prometheus text.
@@ -395,9 +395,9 @@ impl Cluster {
     /// # Errors
     ///
     /// What came instead within `limit`.
-    pub async fn look_metrics(&self, name: ProcessName, limit: Duration) -> Result<String, String> {
+    pub async fn metrics(&self, name: ProcessName, limit: Duration) -> Result<String, String> {
         let launch = self.launches.get(&name).ok_or_else(|| format!("there is no {name}"))?;
-        look::metrics(&self.http, launch.listen, limit).await.map_err(|error| format!("{name}: {error}"))
+        observe::metrics(&self.http, launch.listen, limit).await.map_err(|error| format!("{name}: {error}"))
     }
 
     /// Evidence that a process is well: it answers its health check.
@@ -405,9 +405,9 @@ impl Cluster {
     /// # Errors
     ///
     /// What was seen instead.
-    pub async fn look_alive(&self, name: ProcessName) -> Result<String, String> {
+    pub async fn observe_alive(&self, name: ProcessName) -> Result<String, String> {
         let launch = self.launches.get(&name).ok_or_else(|| format!("there is no {name}"))?;
-        look::ready(&self.http, launch.listen).await.map(|()| format!("{name} is ready"))
+        observe::ready(&self.http, launch.listen).await.map(|()| format!("{name} is ready"))
     }
 
     /// Ends every process gracefully: nodes first, so that writers see the last messages.
@@ -418,7 +418,7 @@ impl Cluster {
             let ending = group.into_values().map(|process| process.terminate(GRACE));
             for ended in futures_util::future::join_all(ending).await {
                 if let Err(error) = ended {
-                    self.recorder.record(What::Note { text: error.to_string() });
+                    self.recorder.record(EventKind::Note { text: error.to_string() });
                 }
             }
         }

@@ -36,7 +36,7 @@ pub use self::{
     leftovers::{Registry, sweep},
     toxiproxy::{AppliedToxic, LinkState, Proxies, ProxyError, ToxicState},
 };
-use self::{docker::Docker, external::Rented, host::Host};
+use self::{docker::Docker, external::ExternalServices, host::Host};
 use crate::{
     plan::{FaultKind, LinkName, PlannedFault, ProcessName, Service},
     progress::{Progress, tell},
@@ -81,7 +81,7 @@ pub struct Environment {
 enum Services {
     Host(Box<Host>),
     Docker(Box<Docker>),
-    External(Box<Rented>),
+    External(Box<ExternalServices>),
 }
 
 type Up = (Services, Proxies, Endpoints, Vec<(String, String)>);
@@ -103,7 +103,7 @@ impl Services {
                 (Self::Docker(Box::new(up.docker)), up.proxies, up.verifier, up.facts)
             }
             Provider::External => {
-                let up = Box::pin(Rented::up(spec, registry, progress)).await?;
+                let up = Box::pin(ExternalServices::up(spec, registry, progress)).await?;
                 (Self::External(Box::new(up.rented)), up.proxies, up.verifier, up.facts)
             }
         })

@@ -13,9 +13,9 @@ pub mod player;
 mod postgres;
 mod process;
 mod redis;
+mod repeat;
 mod service;
 mod sockets;
-mod striking;
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
@@ -38,9 +38,9 @@ const YOUNG: Duration = Duration::from_secs(3);
 /// What a look saw: that which was looked for, or what was there instead.
 pub type Seen = Result<String, String>;
 
-/// Everything a fault may lay hands on.
+/// What a fault may act on: the system under test.
 #[derive(Debug, Clone)]
-pub struct Field {
+pub struct SystemUnderTest {
     /// The services and proxies.
     pub environment: Arc<Environment>,
     /// The processes.
@@ -107,20 +107,20 @@ pub enum FaultError {
 
 /// One fault, from its beginning to its end. A value of it has not begun yet.
 #[async_trait(?Send)]
-trait Fault<Field = self::Field>: Debug {
+trait Fault<Sut = SystemUnderTest>: Debug {
     /// How long before its time it is to be begun.
     fn lead(&self) -> Duration {
         Duration::ZERO
     }
 
     /// Puts it in force. When that fails halfway, or is given up, [`Fault::end`] undoes what was begun.
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError>;
+    async fn begin(&mut self, sut: &Sut) -> Result<(), FaultError>;
 
     /// Waits until it is at its full strength: until then there is nothing to be proved.
     async fn grown(&mut self) {}
 
     /// Looks for it with a probe that knows nothing of the injection.
-    async fn prove(&self, field: &Field) -> Seen;
+    async fn prove(&self, sut: &Sut) -> Seen;
 
     /// Waits until it is over by itself. Most never are.
     async fn over(&mut self) {
@@ -129,10 +129,10 @@ trait Fault<Field = self::Field>: Debug {
 
     /// Puts everything back as it was, on every target that can be; where nothing was changed, nothing is. Says what is
     /// worth saying of it.
-    async fn end(&mut self, field: &Field) -> Result<Option<String>, FaultError>;
+    async fn end(&mut self, sut: &Sut) -> Result<Option<String>, FaultError>;
 
     /// Looks for health where it was.
-    async fn gone(&self, field: &Field) -> Seen;
+    async fn gone(&self, sut: &Sut) -> Seen;
 }
 
 /// The room of a planned fault.
@@ -184,8 +184,8 @@ fn of(kind: &FaultKind) -> Box<dyn Fault> {
         FaultKind::ClientCrash { share_percent } => {
             struck(ClientFault::Crash { share_percent: *share_percent })
         }
-        FaultKind::ClientMalformed { strangers } => struck(ClientFault::Malformed { strangers: *strangers }),
-        FaultKind::ClientOversize { strangers } => struck(ClientFault::Oversize { strangers: *strangers }),
+        FaultKind::ClientMalformed { clients } => struck(ClientFault::Malformed { clients: *clients }),
+        FaultKind::ClientOversize { clients } => struck(ClientFault::Oversize { clients: *clients }),
     }
 }
 
@@ -198,8 +198,8 @@ fn struck(fault: ClientFault) -> Box<dyn Fault> {
 /// # Errors
 ///
 /// What the probe saw in place of the fault.
-pub async fn prove(kind: &FaultKind, field: &Field) -> Seen {
-    of(kind).prove(field).await
+pub async fn prove(kind: &FaultKind, sut: &SystemUnderTest) -> Seen {
+    of(kind).prove(sut).await
 }
 
 /// How long before its time a fault is to be injected: one on clients only looks at them, and must have done so before they

@@ -10,7 +10,7 @@ pub mod groups;
 pub mod index;
 pub mod recorder;
 
-pub use event::{Event, FaultStep, Ledger, Lifecycle, Phase, Treated, What, Why};
+pub use event::{Event, EventKind, FaultStep, Ledger, Lifecycle, Phase, Reaction, Reason};
 pub use file::{Cut, HistoryError, HistoryFile};
 pub use index::{Fate, History};
 pub use recorder::{HistoryWriter, Recorder};

@@ -12,15 +12,15 @@
 //!
 //! Knows addresses and nothing else of the cluster: what the load says about a fault it has seen for itself.
 
-mod account;
 mod bodies;
 mod client_faults;
+mod generator_stats;
 mod goose;
+mod malformed_clients;
 mod pacer;
 mod participant;
 pub mod socket_io;
 pub mod stats;
-mod strangers;
 
 use std::{
     net::SocketAddr,
@@ -216,7 +216,7 @@ impl Load {
             },
             {
                 let world = Arc::clone(&world);
-                AbortOnDropHandle::new(tokio::spawn(async move { account::keep(&world).await }))
+                AbortOnDropHandle::new(tokio::spawn(async move { generator_stats::keep(&world).await }))
             },
         ];
         let load = Self { world, stage, cancel, due, pacer: None, attack, helpers };
@@ -261,7 +261,7 @@ impl Load {
         world.zero.set(zero).map_err(|_| LoadError::TwiceScheduled)?;
         // Everybody with something to do on purpose sets an alarm for it.
         self.stage.send_modify(|_| {});
-        self.helpers.extend(strangers::start(world, zero));
+        self.helpers.extend(malformed_clients::start(world, zero));
         let due = std::mem::take(&mut self.due);
         self.pacer = Some(Pacer::start(Arc::clone(world), due, zero).map_err(LoadError::Pacer)?);
 

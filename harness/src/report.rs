@@ -24,8 +24,8 @@ pub use series::Second;
 use crate::{
     checkers::{
         Case, Judgement, Verdict,
-        lives::{ProcessLife, WriterPause},
         story::{self, Story},
+        timelines::{ProcessTimeline, WriterPause},
     },
     plan::{Plan, ProcessName, Topology},
 };
@@ -180,7 +180,7 @@ fn counted(number: impl Into<i64>, noun: &str) -> String {
 fn pauses(case: &Case<'_>) -> Vec<PauseReport> {
     let ms = |us: u64| figures::load_ms(case, us);
     let writers = (1..=case.plan.cluster.writers).map(ProcessName::Writer);
-    let pauses = writers.flat_map(|name| ProcessLife::of(case.history, name).pauses());
+    let pauses = writers.flat_map(|name| ProcessTimeline::of(case.history, name).pauses());
     pauses
         .map(|pause| {
             // The fault that is nearest before the pause is the likeliest cause; its evidence stands beside it.

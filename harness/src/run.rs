@@ -13,12 +13,12 @@
 //!
 //! The history is on disk before anything is judged; `squall check` does step 10 again at any time.
 
+pub mod deployment;
 pub mod folder;
 pub mod judge;
 pub mod limits;
 mod sampler;
 mod settle;
-pub mod standing;
 
 use std::{
     path::PathBuf,
@@ -33,14 +33,14 @@ use crate::{
     cluster::ClusterError,
     environment::{EnvironmentError, External, ProviderChoice},
     faults::player,
-    history::{HistoryWriter, Phase, Recorder, What, recorder::RecorderError},
+    history::{EventKind, HistoryWriter, Phase, Recorder, recorder::RecorderError},
     load::{LiveStats, Load, LoadError, LoadTargets},
     plan::{Arrivals, Plan, Service},
     progress::Progress,
     report::facts::RunFacts,
     run::{
+        deployment::{Deployment, DeploymentSpec},
         folder::{FolderError, RunFolder},
-        standing::{Standing, Wanted},
     },
     verifier::{KafkaError, Verifier},
     wait,
@@ -173,31 +173,31 @@ async fn carry_out(
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<RunFacts, RunError> {
-    let wanted = Wanted {
+    let wanted = DeploymentSpec {
         plan,
         run_id: folder.run_id(),
         provider: request.provider,
         external: request.external.as_ref(),
         logs: folder.logs(),
     };
-    let standing = Standing::up(&wanted, &recorder, progress, cancel).await?;
-    let environment = &standing.field.environment;
+    let deployment = Deployment::up(&wanted, &recorder, progress, cancel).await?;
+    let environment = &deployment.sut.environment;
     let mut facts =
         RunFacts::here(folder.run_id(), recorder.clock().zero_unix_ms(), environment.provider().to_string());
     facts.services = environment.facts().iter().cloned().collect();
-    facts.start_up_ms = u64::try_from(standing.start_up.as_millis()).unwrap_or(u64::MAX);
+    facts.start_up_ms = u64::try_from(deployment.start_up.as_millis()).unwrap_or(u64::MAX);
     progress.say(format!(
         "{} services, {} nodes and {} writers up in {:.1} s ({})",
         Service::ALL.len(),
         plan.cluster.nodes,
         plan.cluster.writers,
-        standing.start_up.as_secs_f64(),
+        deployment.start_up.as_secs_f64(),
         environment.provider()
     ));
-    let sampling = sampler::start(Arc::clone(&standing.field.cluster), recorder.clone());
-    let driven = drive(plan, &standing, &recorder, progress, cancel).await;
+    let sampling = sampler::start(Arc::clone(&deployment.sut.cluster), recorder.clone());
+    let driven = drive(plan, &deployment, &recorder, progress, cancel).await;
     sampling.stop().await;
-    let down = standing.down(progress).await;
+    let down = deployment.down(progress).await;
     if let (Err(_), Err(error)) = (&driven, &down) {
         // The run's own error is the one that is returned.
         progress.say(format!("not everything was taken down: {error}"));
@@ -210,19 +210,19 @@ async fn carry_out(
 /// Steps 4 to 8, on a cluster that is up.
 async fn drive(
     plan: &Arc<Plan>,
-    standing: &Standing,
+    deployment: &Deployment,
     recorder: &Recorder,
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<(), RunError> {
-    let field = &standing.field;
-    let endpoints = field.environment.verifier();
-    let verifier = Verifier::new(endpoints, standing.names.clone(), plan.cluster.partitions);
+    let sut = &deployment.sut;
+    let endpoints = sut.environment.verifier();
+    let verifier = Verifier::new(endpoints, deployment.names.clone(), plan.cluster.partitions);
     let arrivals = Arc::new(Arrivals::of(plan));
     let stats = Arc::new(LiveStats::default());
-    recorder.record(What::Phase(Phase::Gather));
+    recorder.record(EventKind::Phase(Phase::Gather));
     progress.now(format!("{} users connect and join", plan.load.users));
-    let targets = LoadTargets { nodes: field.cluster.node_addresses() };
+    let targets = LoadTargets { nodes: sut.cluster.node_addresses() };
     let mut load = Load::gather(
         Arc::clone(plan),
         Arc::clone(&arrivals),
@@ -234,19 +234,19 @@ async fn drive(
     .await?;
 
     let zero = Instant::now() + LEAD;
-    recorder.record_at(zero, What::Phase(Phase::Load));
+    recorder.record_at(zero, EventKind::Phase(Phase::Load));
     let in_force = player::InForce::default();
     let showing = sampler::show(plan, zero, &stats, &in_force, progress);
     let (scheduled, ()) = tokio::join!(
         async {
             let scheduled = load.schedule(zero).await;
-            recorder.record(What::Phase(Phase::LoadEnded));
+            recorder.record(EventKind::Phase(Phase::LoadEnded));
             scheduled
         },
-        player::play(plan, zero, field, recorder, &in_force, progress, cancel),
+        player::play(plan, zero, sut, recorder, &in_force, progress, cancel),
     );
     showing.stop().await;
-    recorder.record(What::Phase(Phase::Healed));
+    recorder.record(EventKind::Phase(Phase::Healed));
 
     let settled = async {
         scheduled?;
@@ -254,11 +254,11 @@ async fn drive(
         if cancel.is_cancelled() {
             return Ok(());
         }
-        recorder.record(What::Phase(Phase::Settled));
+        recorder.record(EventKind::Phase(Phase::Settled));
         progress.now("reading the ledgers");
         let read = verifier.read_all(plan, &arrivals, recorder);
         if cancel.run_until_cancelled(read).await.is_some() {
-            recorder.record(What::Phase(Phase::Read));
+            recorder.record(EventKind::Phase(Phase::Read));
         }
         Ok::<(), RunError>(())
     }

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use crate::{
     cluster::Names,
     environment::Endpoints,
-    history::{Ledger, Recorder, What},
+    history::{EventKind, Ledger, Recorder},
     plan::{Arrivals, Plan},
 };
 
@@ -89,7 +89,7 @@ impl fmt::Display for Backlog {
 #[derive(Debug)]
 struct Reading {
     /// What is in it, as far as it was read.
-    found: Vec<What>,
+    found: Vec<EventKind>,
     /// How many entries that is; or why there may be more.
     ended: Result<u64, String>,
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     checkers::{
-        debts::{Debts, Said},
+        expected_deliveries::{ExpectedDeliveries, Placement},
         recovery::{self, Recovered},
         windows::{self, Window},
     },
@@ -25,7 +25,7 @@ pub struct Case<'a> {
     /// How users fared after each fault, in the order of `windows`.
     pub recovered: Vec<Recovered>,
     /// What each member was owed.
-    pub debts: Debts,
+    pub expected: ExpectedDeliveries,
     /// Zero of the schedule.
     load_us: u64,
 }
@@ -39,7 +39,7 @@ impl<'a> Case<'a> {
             history,
             windows: windows::windows(plan, history),
             recovered: Vec::new(),
-            debts: Debts::of(arrivals, history),
+            expected: ExpectedDeliveries::of(arrivals, history),
             load_us: history.phase(Phase::Load).unwrap_or(0),
         };
         case.recovered = recovery::recovered(&case);
@@ -59,27 +59,34 @@ impl<'a> Case<'a> {
     /// Where an acked or logged message stands: as its ack says, or else where Kafka holds it.
     pub fn place(&self, message: u32) -> Option<(i32, i64)> {
         let logged = || self.history.in_kafka(message).next().map(|entry| (entry.partition, entry.offset));
-        self.history.life(message).acked_at().or_else(logged)
+        self.history.outcome(message).acked_at().or_else(logged)
     }
 
-    /// What an acked or logged message is held against debts by: the position in its ack, or else where Kafka holds it;
+    /// What an acked or logged message is held against expectations by: the position in its ack, or else where Kafka holds it;
     /// the times, in a cluster that knows no positions.
-    pub fn said(&self, message: u32) -> Option<Said> {
+    pub fn placement(&self, message: u32) -> Option<Placement> {
         if self.plan.cluster.topology.gives_positions() {
-            let sent_us = self.history.life(message).sent_us().unwrap_or(0);
-            return self.place(message).map(|(partition, offset)| Said::At { partition, offset, sent_us });
+            let sent_us = self.history.outcome(message).sent_us().unwrap_or(0);
+            return self.place(message).map(|(partition, offset)| Placement::At {
+                partition,
+                offset,
+                sent_us,
+            });
         }
-        let life = self.history.life(message);
-        if !life.is_acked() && self.history.in_kafka(message).len() == 0 {
+        let outcome = self.history.outcome(message);
+        if !outcome.is_acked() && self.history.in_kafka(message).len() == 0 {
             return None;
         }
-        Some(Said::Between { sent_us: life.sent_us()?, acked_us: life.acked_us().unwrap_or(u64::MAX) })
+        Some(Placement::Between {
+            sent_us: outcome.sent_us()?,
+            acked_us: outcome.acked_us().unwrap_or(u64::MAX),
+        })
     }
 
     /// True when a message was acked before the ledgers came to rest: then its members were still there to see it.
     pub fn owed_to_members(&self, message: u32) -> bool {
         let at_rest_us = self.history.at_rest_us();
-        self.history.life(message).acked_us().is_some_and(|acked_us| acked_us <= at_rest_us)
+        self.history.outcome(message).acked_us().is_some_and(|acked_us| acked_us <= at_rest_us)
     }
 
     /// When a message was meant to be sent, on the run's clock.
@@ -137,7 +144,7 @@ impl<'a> Case<'a> {
 
     /// How many messages were acked.
     pub fn acked(&self) -> u64 {
-        let acked = |message: &u32| self.history.life(*message).fate() == Fate::Acked;
+        let acked = |message: &u32| self.history.outcome(*message).fate() == Fate::Acked;
         (0..self.history.messages()).filter(acked).count() as u64
     }
 

@@ -97,33 +97,33 @@ mod tests {
     use super::DeadLetters;
     use crate::{
         checkers::{Verdict, durability::Durability, fixture::Run, isolation::Isolation},
-        history::{Ledger, What},
+        history::{EventKind, Ledger},
         plan::{FaultKind, PlannedFault},
     };
 
-    fn poison(ledger: Ledger, offset: i64, reason: &str) -> What {
-        What::Poison { ledger, partition: 0, offset, reason: reason.into() }
+    fn poison(ledger: Ledger, offset: i64, reason: &str) -> EventKind {
+        EventKind::Poison { ledger, partition: 0, offset, reason: reason.into() }
     }
 
-    fn in_log(offset: i64) -> What {
+    fn in_log(offset: i64) -> EventKind {
         poison(Ledger::Kafka, offset, "")
     }
 
-    fn letter(offset: i64) -> What {
+    fn letter(offset: i64) -> EventKind {
         poison(Ledger::DeadLetters, offset, "U+0000")
     }
 
     /// Two poison records, counted by the verifier like any other.
-    fn poisoned(letters: Vec<What>) -> Run {
+    fn poisoned(letters: Vec<EventKind>) -> Run {
         let mut run = Run::clean(6);
         run.plan.faults.push(PlannedFault { at_ms: 100, for_ms: 100, fault: FaultKind::KafkaPoison });
         let count = letters.len() as u64;
         run = run.with(in_log(90)).with(in_log(91)).mapped(|what| match what {
-            What::LedgerRead { ledger: Ledger::Kafka, entries } => {
-                What::LedgerRead { ledger: Ledger::Kafka, entries: entries + 2 }
+            EventKind::LedgerRead { ledger: Ledger::Kafka, entries } => {
+                EventKind::LedgerRead { ledger: Ledger::Kafka, entries: entries + 2 }
             }
-            What::LedgerRead { ledger: Ledger::DeadLetters, .. } => {
-                What::LedgerRead { ledger: Ledger::DeadLetters, entries: count }
+            EventKind::LedgerRead { ledger: Ledger::DeadLetters, .. } => {
+                EventKind::LedgerRead { ledger: Ledger::DeadLetters, entries: count }
             }
             other => other,
         });
@@ -134,8 +134,8 @@ mod tests {
     fn every_way_to_be_wrong() {
         use Verdict::{Holds, Unknown, Violated};
         let both = || vec![letter(90), letter(91)];
-        let unread = |m: &What| matches!(m, What::LedgerRead { ledger: Ledger::DeadLetters, .. });
-        let none = |m: &What| matches!(m, What::Poison { .. });
+        let unread = |m: &EventKind| matches!(m, EventKind::LedgerRead { ledger: Ledger::DeadLetters, .. });
+        let none = |m: &EventKind| matches!(m, EventKind::Poison { .. });
         for (name, run, expected) in [
             ("nothing planned", Run::clean(6), Holds),
             ("both set aside", poisoned(both()), Holds),
@@ -156,7 +156,8 @@ mod tests {
         let run = || poisoned(vec![letter(90), letter(91)]);
         assert_eq!(run().judged(&Isolation).verdict, Verdict::Holds);
         assert_eq!(run().judged(&Durability).verdict, Verdict::Holds);
-        let row = What::Foreign { ledger: Ledger::Postgres, detail: "row room-0/squall-poison-1".into() };
+        let row =
+            EventKind::Foreign { ledger: Ledger::Postgres, detail: "row room-0/squall-poison-1".into() };
         assert_eq!(run().with(row).judged(&Isolation).verdict, Verdict::Violated);
     }
 }

@@ -1,7 +1,7 @@
 //! **Claim: what was acked is seen.** Every acked message is received by every member of its room to whom it is owed,
 //! live or by catch-up.
 //!
-//! - *Owed*: the position in its ack lies in a member's debt ([`super::debts`]): at or after the offset of the member's
+//! - *Owed*: the position in its ack lies in a member's expectation ([`super::expected_deliveries`]): at or after the offset of the member's
 //!   join, until they leave. A member who was away and resumed is owed what was said meanwhile. One who never came back
 //!   is owed only what lies below their last receipt; what came after is *gone*, and if that is more than one delivery
 //!   in a hundred the claim is `unknown`: too few were watching.
@@ -27,7 +27,7 @@
 //! **Cost**: one step for each receipt and each delivery owed.
 
 use crate::{
-    checkers::{Case, Checker, Finding, debts::Owing, story},
+    checkers::{Case, Checker, Finding, expected_deliveries::Due, story},
     history::{Fate, Ledger, index::Receipt},
 };
 
@@ -84,7 +84,7 @@ impl Checker for Delivery {
             finding.unknown(|| {
                 format!(
                     "{} deliveries have no reader: {} memberships never came back",
-                    tally.gone, case.debts.gone
+                    tally.gone, case.expected.gone
                 )
             });
         }
@@ -92,7 +92,7 @@ impl Checker for Delivery {
             finding.note(|| {
                 format!(
                     "{} deliveries fell between a session and a fresh join ({} joins): not promised, yet missed",
-                    tally.fresh_join, case.debts.fresh_joins
+                    tally.fresh_join, case.expected.fresh_joins
                 )
             });
         }
@@ -108,7 +108,7 @@ impl Checker for Delivery {
             ("gone", tally.gone),
             ("missed_by_fresh_join", tally.fresh_join),
             ("unpromised", tally.unpromised),
-            ("resumes_refused", case.debts.resumes_refused),
+            ("resumes_refused", case.expected.resumes_refused),
         ] {
             finding.count(name, number);
         }
@@ -154,7 +154,7 @@ fn judge_message(
     finding: &mut Finding,
 ) {
     let history = case.history;
-    let life = history.life(message);
+    let outcome = history.outcome(message);
     let acked = case.owed_to_members(message);
     for receipt in history.receipts_of(message) {
         if !seen.add(receipt) {
@@ -162,7 +162,7 @@ fn judge_message(
             continue;
         }
         tally.recovered += u64::from(receipt.replayed);
-        let nowhere = matches!(life.fate(), Fate::Refused(_) | Fate::NotSent);
+        let nowhere = matches!(outcome.fate(), Fate::Refused(_) | Fate::NotSent);
         let misplaced = receipt.place().is_some_and(|here| {
             !history.in_kafka(message).any(|entry| (entry.partition, entry.offset) == here)
         });
@@ -177,22 +177,22 @@ fn judge_message(
     }
 
     let Some(room) = case.arrival(message).map(|arrival| arrival.room) else { return };
-    let Some(said) = case.said(message) else { return };
+    let Some(placement) = case.placement(message) else { return };
     tally.acked += u64::from(acked);
     let (mut lost, mut contradicted) = (0, 0);
-    case.debts.each(room, said, |user, owing| {
+    case.expected.each(room, placement, |user, due| {
         let received = seen.by(user, message);
-        match owing {
-            Owing::Owed if acked => {
+        match due {
+            Due::Owed if acked => {
                 tally.owed += 1;
                 if !received {
                     lost += 1;
                 }
             }
-            Owing::Owed if !received => tally.unpromised += 1,
-            Owing::Contradicted if acked => contradicted += 1,
-            Owing::Gone if acked && !received => tally.gone += 1,
-            Owing::FreshJoin if acked && !received => tally.fresh_join += 1,
+            Due::Owed if !received => tally.unpromised += 1,
+            Due::Contradicted if acked => contradicted += 1,
+            Due::Gone if acked && !received => tally.gone += 1,
+            Due::FreshJoin if acked && !received => tally.fresh_join += 1,
             _ => {}
         }
     });
@@ -217,35 +217,36 @@ mod tests {
     use super::Delivery;
     use crate::{
         checkers::{Verdict, fixture::Run},
-        history::{Ledger, Phase, What, Why},
+        history::{EventKind, Ledger, Phase, Reason},
     };
 
     #[test]
     fn every_way_to_be_wrong() {
         use Verdict::{Holds, Unknown, Violated};
         let run = || Run::clean(6);
-        let receipt = |m: &What| matches!(m, What::Received { user: 1, message: 3, .. });
-        let acked = |m: &What| matches!(m, What::Acked { message: 3, .. });
-        let left_open = What::Indeterminate { message: 3, why: Why::Timeout };
-        let refused = What::Refused { message: 3, code: chat_protocol::events::Code::Busy };
-        let replay = What::Received { user: 1, message: 3, partition: 0, offset: 3, replayed: true };
-        let elsewhere = What::Received { user: 1, message: 3, partition: 0, offset: 77, replayed: false };
-        let later = |m: &What| matches!(m, What::Received { user: 1, message: 3.., .. });
+        let receipt = |m: &EventKind| matches!(m, EventKind::Received { user: 1, message: 3, .. });
+        let acked = |m: &EventKind| matches!(m, EventKind::Acked { message: 3, .. });
+        let left_open = EventKind::Indeterminate { message: 3, why: Reason::Timeout };
+        let refused = EventKind::Refused { message: 3, code: chat_protocol::events::Code::Busy };
+        let replay = EventKind::Received { user: 1, message: 3, partition: 0, offset: 3, replayed: true };
+        let elsewhere =
+            EventKind::Received { user: 1, message: 3, partition: 0, offset: 77, replayed: false };
+        let later = |m: &EventKind| matches!(m, EventKind::Received { user: 1, message: 3.., .. });
         // A message that nobody acked and no ledger holds, and that members saw all the same.
         let dirty = |run: Run| {
-            run.replaced(acked, What::Indeterminate { message: 3, why: Why::Timeout }).without(|m| {
-                matches!(m, What::InKafka { message: 3, .. } | What::InPostgres { message: 3, .. })
+            run.replaced(acked, EventKind::Indeterminate { message: 3, why: Reason::Timeout }).without(|m| {
+                matches!(m, EventKind::InKafka { message: 3, .. } | EventKind::InPostgres { message: 3, .. })
             })
         };
         // Back in a session, and never let into the room again.
         let kept_out = |run: Run| {
-            let refused = What::JoinFailed { user: 1, room: 0, why: "busy".into() };
+            let refused = EventKind::JoinFailed { user: 1, room: 0, why: "busy".into() };
             run.without(later)
-                .at_ms(250, What::Disconnected { user: 1, node: 1, why: "reset".into() })
-                .at_ms(260, What::Connected { user: 1, node: 0 })
+                .at_ms(250, EventKind::Disconnected { user: 1, node: 1, why: "reset".into() })
+                .at_ms(260, EventKind::Connected { user: 1, node: 0 })
                 .at_ms(270, refused)
         };
-        let late_ack = What::Acked { message: 3, partition: 0, offset: 3 };
+        let late_ack = EventKind::Acked { message: 3, partition: 0, offset: 3 };
         for (name, run, expected) in [
             ("clean", run(), Holds),
             ("lost", run().without(receipt), Violated),
@@ -255,7 +256,7 @@ mod tests {
                 "late ack, not seen",
                 run()
                     .replaced(acked, left_open.clone())
-                    .inserted_before(|m| matches!(m, What::Phase(Phase::Settled)), late_ack.clone())
+                    .inserted_before(|m| matches!(m, EventKind::Phase(Phase::Settled)), late_ack.clone())
                     .without(receipt),
                 Violated,
             ),
@@ -269,17 +270,17 @@ mod tests {
             ("no ack, seen where Kafka has nothing", dirty(run()), Violated),
             (
                 "the same, Kafka unread",
-                dirty(run()).without(|m| matches!(m, What::LedgerRead { ledger: Ledger::Kafka, .. })),
+                dirty(run()).without(|m| matches!(m, EventKind::LedgerRead { ledger: Ledger::Kafka, .. })),
                 Unknown,
             ),
             ("nothing more for one from a time on", run().without(later), Violated),
             ("kept out to the end", kept_out(run()), Violated),
             (
                 "lost, not settled",
-                run().without(receipt).without(|m| matches!(m, What::Phase(Phase::Settled))),
+                run().without(receipt).without(|m| matches!(m, EventKind::Phase(Phase::Settled))),
                 Unknown,
             ),
-            ("nobody joined", run().without(|m| matches!(m, What::Joined { .. })), Unknown),
+            ("nobody joined", run().without(|m| matches!(m, EventKind::Joined { .. })), Unknown),
         ] {
             let finding = run.judged(&Delivery);
             assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
@@ -288,12 +289,12 @@ mod tests {
 
     #[test]
     fn a_run_that_few_watched_to_the_end_is_unknown() {
-        let gone = |m: &What| matches!(m, What::Disconnected { user: 1, .. });
-        let early = What::Disconnected { user: 1, node: 1, why: "reset".into() };
+        let gone = |m: &EventKind| matches!(m, EventKind::Disconnected { user: 1, .. });
+        let early = EventKind::Disconnected { user: 1, node: 1, why: "reset".into() };
         let run = Run::clean(6)
             .without(gone)
-            .without(|m| matches!(m, What::Received { user: 1, message: 2.., .. }))
-            .inserted_before(|m| matches!(m, What::Sent { message: 4 }), early);
+            .without(|m| matches!(m, EventKind::Received { user: 1, message: 2.., .. }))
+            .inserted_before(|m| matches!(m, EventKind::Sent { message: 4 }), early);
         let finding = run.judged(&Delivery);
         assert_eq!(finding.verdict, Verdict::Unknown, "{finding:#?}");
         assert_eq!(finding.counts["lost"], 0);

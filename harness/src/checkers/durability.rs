@@ -100,8 +100,8 @@ struct Tally {
 
 fn judge_message(case: &Case<'_>, message: u32, unread: &Unread, tally: &mut Tally, finding: &mut Finding) {
     let history = case.history;
-    let life = history.life(message);
-    let (acked, place) = (life.is_acked(), life.acked_at());
+    let outcome = history.outcome(message);
+    let (acked, place) = (outcome.is_acked(), outcome.acked_at());
     let in_kafka = history.in_kafka(message).len();
     let rows = history.in_postgres(message).len();
     let dead = history.in_dead_letters(message).next();
@@ -129,7 +129,7 @@ fn judge_message(case: &Case<'_>, message: u32, unread: &Unread, tally: &mut Tal
         tally.dead_lettered += 1;
         say(&format!("given up as a dead letter ({reason})"), None);
     }
-    if matches!(life.fate(), Fate::Refused(_) | Fate::NotSent) && in_kafka + rows > 0 {
+    if matches!(outcome.fate(), Fate::Refused(_) | Fate::NotSent) && in_kafka + rows > 0 {
         tally.refused_written += 1;
         say("refused or never sent, and yet written", None);
     }
@@ -164,23 +164,25 @@ mod tests {
     use super::Durability;
     use crate::{
         checkers::{Verdict, fixture::Run},
-        history::{Ledger, What, Why},
+        history::{EventKind, Ledger, Reason},
     };
 
     #[test]
     fn every_way_to_be_wrong() {
         use Verdict::{Holds, Unknown, Violated};
         let run = || Run::clean(6);
-        let kafka = |m: &What| matches!(m, What::InKafka { message: 3, .. });
-        let row = |m: &What| matches!(m, What::InPostgres { message: 3, .. });
-        let open = |m: &What| matches!(m, What::Acked { message: 3, .. });
-        let left_open = What::Indeterminate { message: 3, why: Why::Timeout };
-        let dead = What::InDeadLetters { message: 3, reason: "U+0000".into() };
+        let kafka = |m: &EventKind| matches!(m, EventKind::InKafka { message: 3, .. });
+        let row = |m: &EventKind| matches!(m, EventKind::InPostgres { message: 3, .. });
+        let open = |m: &EventKind| matches!(m, EventKind::Acked { message: 3, .. });
+        let left_open = EventKind::Indeterminate { message: 3, why: Reason::Timeout };
+        let dead = EventKind::InDeadLetters { message: 3, reason: "U+0000".into() };
         let one_more = |what| match what {
-            What::LedgerRead { ledger, entries } => What::LedgerRead { ledger, entries: entries + 1 },
+            EventKind::LedgerRead { ledger, entries } => {
+                EventKind::LedgerRead { ledger, entries: entries + 1 }
+            }
             other => other,
         };
-        let read = |l: Ledger| move |m: &What| matches!(m, What::LedgerRead { ledger, .. } if *ledger == l);
+        let read = |l: Ledger| move |m: &EventKind| matches!(m, EventKind::LedgerRead { ledger, .. } if *ledger == l);
         for (name, run, expected) in [
             ("clean", run(), Holds),
             ("acked, not in Kafka", run().without(kafka), Violated),
@@ -203,12 +205,12 @@ mod tests {
             ("dead letters unread", run().without(read(Ledger::DeadLetters)), Unknown),
             (
                 "not settled",
-                run().without(|m| matches!(m, What::Phase(crate::history::Phase::Settled))),
+                run().without(|m| matches!(m, EventKind::Phase(crate::history::Phase::Settled))),
                 Unknown,
             ),
             (
                 "nothing acked",
-                run().without(|m| !matches!(m, What::Phase(_) | What::LedgerRead { .. })),
+                run().without(|m| !matches!(m, EventKind::Phase(_) | EventKind::LedgerRead { .. })),
                 Unknown,
             ),
         ] {
@@ -219,8 +221,8 @@ mod tests {
 
     #[test]
     fn a_refused_message_must_be_nowhere() {
-        let refused = What::Refused { message: 3, code: chat_protocol::events::Code::Busy };
-        let run = Run::clean(6).replaced(|m| matches!(m, What::Acked { message: 3, .. }), refused);
+        let refused = EventKind::Refused { message: 3, code: chat_protocol::events::Code::Busy };
+        let run = Run::clean(6).replaced(|m| matches!(m, EventKind::Acked { message: 3, .. }), refused);
         assert_eq!(run.judged(&Durability).verdict, Verdict::Violated);
     }
 }

@@ -45,7 +45,7 @@ impl Checker for ExactlyOnce {
         let mut seen = vec![u32::MAX; history.users() as usize];
         for message in 0..history.messages() {
             let in_kafka = history.in_kafka(message).len();
-            if in_kafka > 1 && history.life(message).is_open() {
+            if in_kafka > 1 && history.outcome(message).is_open() {
                 open_records += 1;
             } else if in_kafka > 1 {
                 records += 1;
@@ -95,17 +95,17 @@ mod tests {
     use super::ExactlyOnce;
     use crate::{
         checkers::{Verdict, fixture::Run},
-        history::{Ledger, What, Why},
+        history::{EventKind, Ledger, Reason},
     };
 
     #[test]
     fn every_way_to_be_wrong() {
         use Verdict::{Holds, Unknown, Violated};
         let run = || Run::clean(6);
-        let open = |m: &What| matches!(m, What::Acked { message: 3, .. });
-        let left_open = What::Indeterminate { message: 3, why: Why::Timeout };
-        let read = |m: &What| matches!(m, What::LedgerRead { ledger: Ledger::Postgres, .. });
-        let again = |replayed| What::Received { user: 1, message: 3, partition: 0, offset: 3, replayed };
+        let open = |m: &EventKind| matches!(m, EventKind::Acked { message: 3, .. });
+        let left_open = EventKind::Indeterminate { message: 3, why: Reason::Timeout };
+        let read = |m: &EventKind| matches!(m, EventKind::LedgerRead { ledger: Ledger::Postgres, .. });
+        let again = |replayed| EventKind::Received { user: 1, message: 3, partition: 0, offset: 3, replayed };
         for (name, run, expected) in [
             ("clean", run(), Holds),
             ("two records", run().with(Run::record(3, 99)), Violated),
@@ -118,7 +118,7 @@ mod tests {
             ("delivered again", run().with(again(false)), Violated),
             ("replayed though seen", run().with(again(true)), Violated),
             ("PostgreSQL unread", run().without(read), Unknown),
-            ("nothing received", run().without(|m| matches!(m, What::Received { .. })), Unknown),
+            ("nothing received", run().without(|m| matches!(m, EventKind::Received { .. })), Unknown),
         ] {
             let finding = run.judged(&ExactlyOnce);
             assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");

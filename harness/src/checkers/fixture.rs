@@ -2,7 +2,7 @@
 
 use crate::{
     checkers::{Case, Checker, Finding, check_with},
-    history::{Event, FaultStep, History, Ledger, Lifecycle, Phase, What},
+    history::{Event, EventKind, FaultStep, History, Ledger, Lifecycle, Phase},
     plan::{
         Arrival, ArrivalShape, Arrivals, ClusterPlan, Expect, FaultKind, LoadPlan, PLAN_FORMAT, Plan,
         PlannedFault, Service, Topology,
@@ -15,13 +15,13 @@ pub(crate) const LOAD_US: u64 = 1_000_000;
 const GAP_US: u64 = 100_000;
 
 /// An event.
-pub(crate) fn at(at_us: u64, what: What) -> Event {
+pub(crate) fn at(at_us: u64, what: EventKind) -> Event {
     Event { at_us, what }
 }
 
 /// A log line of the one writer.
-pub(crate) fn said(event: Lifecycle) -> What {
-    What::Lifecycle { process: "writer-1".into(), event }
+pub(crate) fn said(event: Lifecycle) -> EventKind {
+    EventKind::Lifecycle { process: "writer-1".into(), event }
 }
 
 /// A run: four users on two nodes in one room, one writer, one partition, ten messages a second.
@@ -44,45 +44,45 @@ impl Run {
         let load_end_us = LOAD_US + u64::from(messages) * GAP_US;
         let settled_us = load_end_us + 3_000_000;
         let mut events = vec![
-            at(0, What::Phase(Phase::Environment)),
-            at(10, What::Phase(Phase::Cluster)),
-            at(500_000, What::Phase(Phase::Gather)),
-            at(LOAD_US, What::Phase(Phase::Load)),
-            at(load_end_us, What::Phase(Phase::LoadEnded)),
-            at(load_end_us + 1_000, What::Phase(Phase::Healed)),
-            at(settled_us, What::Phase(Phase::Settled)),
-            at(settled_us + 1_000, What::Phase(Phase::Read)),
+            at(0, EventKind::Phase(Phase::Environment)),
+            at(10, EventKind::Phase(Phase::Cluster)),
+            at(500_000, EventKind::Phase(Phase::Gather)),
+            at(LOAD_US, EventKind::Phase(Phase::Load)),
+            at(load_end_us, EventKind::Phase(Phase::LoadEnded)),
+            at(load_end_us + 1_000, EventKind::Phase(Phase::Healed)),
+            at(settled_us, EventKind::Phase(Phase::Settled)),
+            at(settled_us + 1_000, EventKind::Phase(Phase::Read)),
         ];
         for (pid, process) in ["node-1", "node-2", "writer-1"].into_iter().enumerate() {
             let pid = pid as u32 + 100;
-            events.push(at(100, What::Started { process: process.into(), pid }));
-            let said = What::Lifecycle { process: process.into(), event: Lifecycle::Listening };
+            events.push(at(100, EventKind::Started { process: process.into(), pid }));
+            let said = EventKind::Lifecycle { process: process.into(), event: Lifecycle::Listening };
             events.push(at(150, said));
-            events.push(at(200, What::Ready { process: process.into() }));
+            events.push(at(200, EventKind::Ready { process: process.into() }));
             for tick in 0..=(settled_us - LOAD_US) / 500_000 {
                 let process = process.into();
                 let sample =
-                    What::Sample { process, rss_kib: 60_000, open_files: 80, threads: 4, cpu_ms: tick };
+                    EventKind::Sample { process, rss_kib: 60_000, open_files: 80, threads: 4, cpu_ms: tick };
                 events.push(at(LOAD_US + tick * 500_000, sample));
             }
         }
         events.push(at(300_000, said(Lifecycle::WriterAssigned { partitions: "0".into() })));
         for user in 0..4_u32 {
             let node = (user % 2) as u16;
-            events.push(at(600_000, What::Connected { user, node }));
-            let joined = What::Joined { user, room: 0, partition: 0, offset: 0, resumed: false };
+            events.push(at(600_000, EventKind::Connected { user, node }));
+            let joined = EventKind::Joined { user, room: 0, partition: 0, offset: 0, resumed: false };
             events.push(at(700_000, joined));
             let why = "the run is over".to_owned();
-            events.push(at(settled_us + 400, What::Left { user, room: 0 }));
-            events.push(at(settled_us + 500, What::Disconnected { user, node, why }));
+            events.push(at(settled_us + 400, EventKind::Left { user, room: 0 }));
+            events.push(at(settled_us + 500, EventKind::Disconnected { user, node, why }));
         }
         for message in 0..messages {
             let due_us = LOAD_US + u64::from(message) * GAP_US;
             let offset = i64::from(message);
-            events.push(at(due_us + 100, What::Sent { message }));
-            events.push(at(due_us + 2_000, What::Acked { message, partition: 0, offset }));
+            events.push(at(due_us + 100, EventKind::Sent { message }));
+            events.push(at(due_us + 2_000, EventKind::Acked { message, partition: 0, offset }));
             for user in 0..4 {
-                let received = What::Received { user, message, partition: 0, offset, replayed: false };
+                let received = EventKind::Received { user, message, partition: 0, offset, replayed: false };
                 events.push(at(due_us + 3_000 + u64::from(user), received));
             }
             events.push(at(settled_us + 2_000, Self::record(message, offset)));
@@ -95,7 +95,7 @@ impl Run {
         for (ledger, entries) in
             [(Ledger::Kafka, messages), (Ledger::Postgres, messages), (Ledger::DeadLetters, 0)]
         {
-            events.push(at(settled_us + 4_000, What::LedgerRead { ledger, entries: entries.into() }));
+            events.push(at(settled_us + 4_000, EventKind::LedgerRead { ledger, entries: entries.into() }));
         }
         events.sort_by_key(|event| event.at_us);
         Self { plan, arrivals, events }
@@ -105,21 +105,21 @@ impl Run {
     pub(crate) fn relayed(mut self) -> Self {
         self.plan.cluster.topology = Topology::Relay;
         self.mapped(|what| match what {
-            What::Joined { user, room, .. } => What::JoinedUnplaced { user, room },
-            What::Acked { message, .. } => What::AckedUnplaced { message },
-            What::Received { user, message, .. } => What::ReceivedUnplaced { user, message },
+            EventKind::Joined { user, room, .. } => EventKind::JoinedUnplaced { user, room },
+            EventKind::Acked { message, .. } => EventKind::AckedUnplaced { message },
+            EventKind::Received { user, message, .. } => EventKind::ReceivedUnplaced { user, message },
             other => other,
         })
     }
 
     /// A record of the topic.
-    pub(crate) fn record(message: u32, offset: i64) -> What {
-        What::InKafka { message, partition: 0, offset, body_ok: true }
+    pub(crate) fn record(message: u32, offset: i64) -> EventKind {
+        EventKind::InKafka { message, partition: 0, offset, body_ok: true }
     }
 
     /// A row.
-    pub(crate) fn row(message: u32, offset: i64, body_ok: bool) -> What {
-        What::InPostgres { message, partition: 0, offset, body_ok }
+    pub(crate) fn row(message: u32, offset: i64, body_ok: bool) -> EventKind {
+        EventKind::InPostgres { message, partition: 0, offset, body_ok }
     }
 
     /// PostgreSQL is stopped for a while, in milliseconds of the load; the writer pauses and resumes as it should.
@@ -129,9 +129,9 @@ impl Run {
         let away = LOAD_US + from_ms * 1_000..LOAD_US + to_ms * 1_000 + 600_000;
         self.events.retain(|event| {
             !(away.contains(&event.at_us)
-                && matches!(event.what, What::Lifecycle { event: Lifecycle::WriterWrote { .. }, .. }))
+                && matches!(event.what, EventKind::Lifecycle { event: Lifecycle::WriterWrote { .. }, .. }))
         });
-        let step = |step| What::Fault { fault: 0, step };
+        let step = |step| EventKind::Fault { fault: 0, step };
         self.at_ms(from_ms, step(FaultStep::Asked))
             .at_ms(from_ms + 50, step(FaultStep::Injected))
             .at_ms(from_ms + 60, step(FaultStep::Proved { evidence: "connection refused".into() }))
@@ -148,7 +148,7 @@ impl Run {
     pub(crate) fn with_fault(mut self, fault: FaultKind, [asked, injected, heal, healed]: [u64; 4]) -> Self {
         let number = self.plan.faults.len() as u32;
         self.plan.faults.push(PlannedFault { at_ms: asked, for_ms: heal - asked, fault });
-        let step = |step| What::Fault { fault: number, step };
+        let step = |step| EventKind::Fault { fault: number, step };
         self.at_ms(asked, step(FaultStep::Asked))
             .at_ms(injected, step(FaultStep::Injected))
             .at_ms(injected, step(FaultStep::Proved { evidence: "seen".into() }))
@@ -159,7 +159,7 @@ impl Run {
     /// With a fault, by its number, that is never healed.
     pub(crate) fn never_healed(self, number: u32) -> Self {
         self.without(|what| match what {
-            What::Fault { fault, step } if *fault == number => {
+            EventKind::Fault { fault, step } if *fault == number => {
                 matches!(step, FaultStep::HealAsked | FaultStep::Healed { .. })
             }
             _ => false,
@@ -174,36 +174,37 @@ impl Run {
 
     /// With holes: any event may be missing.
     pub(crate) fn with_holes(self) -> Self {
-        self.with(What::Lost { events: 7 })
+        self.with(EventKind::Lost { events: 7 })
     }
 
     /// Without some events. The verifier counts what it found, so the counts follow.
-    pub(crate) fn without(mut self, which: impl Fn(&What) -> bool) -> Self {
+    pub(crate) fn without(mut self, which: impl Fn(&EventKind) -> bool) -> Self {
         self.events.retain(|event| !which(&event.what));
-        let found =
-            |which: fn(&What) -> bool| self.events.iter().filter(|event| which(&event.what)).count() as u64;
-        let in_kafka = found(|what| matches!(what, What::InKafka { .. }));
-        let in_postgres = found(|what| matches!(what, What::InPostgres { .. }));
+        let found = |which: fn(&EventKind) -> bool| {
+            self.events.iter().filter(|event| which(&event.what)).count() as u64
+        };
+        let in_kafka = found(|what| matches!(what, EventKind::InKafka { .. }));
+        let in_postgres = found(|what| matches!(what, EventKind::InPostgres { .. }));
         self.mapped(|what| match what {
-            What::LedgerRead { ledger: Ledger::Kafka, .. } => {
-                What::LedgerRead { ledger: Ledger::Kafka, entries: in_kafka }
+            EventKind::LedgerRead { ledger: Ledger::Kafka, .. } => {
+                EventKind::LedgerRead { ledger: Ledger::Kafka, entries: in_kafka }
             }
-            What::LedgerRead { ledger: Ledger::Postgres, .. } => {
-                What::LedgerRead { ledger: Ledger::Postgres, entries: in_postgres }
+            EventKind::LedgerRead { ledger: Ledger::Postgres, .. } => {
+                EventKind::LedgerRead { ledger: Ledger::Postgres, entries: in_postgres }
             }
             other => other,
         })
     }
 
     /// With one more event at the end.
-    pub(crate) fn with(mut self, what: What) -> Self {
+    pub(crate) fn with(mut self, what: EventKind) -> Self {
         let last_us = self.events.last().map_or(0, |event| event.at_us);
         self.events.push(at(last_us, what));
         self
     }
 
     /// With one more event, in milliseconds of the load.
-    pub(crate) fn at_ms(mut self, at_ms: u64, what: What) -> Self {
+    pub(crate) fn at_ms(mut self, at_ms: u64, what: EventKind) -> Self {
         let at_us = LOAD_US + at_ms * 1_000;
         let index = self.events.partition_point(|event| event.at_us <= at_us);
         self.events.insert(index, at(at_us, what));
@@ -211,7 +212,7 @@ impl Run {
     }
 
     /// With one more event, just before another.
-    pub(crate) fn inserted_before(mut self, which: impl Fn(&What) -> bool, what: What) -> Self {
+    pub(crate) fn inserted_before(mut self, which: impl Fn(&EventKind) -> bool, what: EventKind) -> Self {
         let index =
             self.events.iter().position(|event| which(&event.what)).expect("the event to insert before");
         let at_us = self.events[index].at_us;
@@ -220,15 +221,20 @@ impl Run {
     }
 
     /// With another event in the place of one.
-    pub(crate) fn replaced(mut self, which: impl Fn(&What) -> bool, by: What) -> Self {
+    pub(crate) fn replaced(mut self, which: impl Fn(&EventKind) -> bool, by: EventKind) -> Self {
         let event = self.events.iter_mut().find(|event| which(&event.what)).expect("the event to replace");
         event.what = by;
         self
     }
 
     /// With two events in each other's place and time.
-    pub(crate) fn swapped(mut self, one: impl Fn(&What) -> bool, other: impl Fn(&What) -> bool) -> Self {
-        let index = |which: &dyn Fn(&What) -> bool| self.events.iter().position(|event| which(&event.what));
+    pub(crate) fn swapped(
+        mut self,
+        one: impl Fn(&EventKind) -> bool,
+        other: impl Fn(&EventKind) -> bool,
+    ) -> Self {
+        let index =
+            |which: &dyn Fn(&EventKind) -> bool| self.events.iter().position(|event| which(&event.what));
         let (one, other) = (index(&one).expect("one event"), index(&other).expect("the other event"));
         let (one_us, other_us) = (self.events[one].at_us, self.events[other].at_us);
         self.events.swap(one, other);
@@ -238,18 +244,18 @@ impl Run {
     }
 
     /// With every event changed.
-    pub(crate) fn mapped(self, change: impl Fn(What) -> What) -> Self {
+    pub(crate) fn mapped(self, change: impl Fn(EventKind) -> EventKind) -> Self {
         self.mapped_at(|at_us, what| (at_us, change(what)))
     }
 
     /// With every event after the load changed.
-    pub(crate) fn mapped_late(self, change: impl Fn(What) -> What) -> Self {
+    pub(crate) fn mapped_late(self, change: impl Fn(EventKind) -> EventKind) -> Self {
         let end_us = LOAD_US + self.plan.load.duration_ms * 1_000;
         self.mapped_at(|at_us, what| (at_us, if at_us > end_us { change(what) } else { what }))
     }
 
     /// With every event, and its time, changed.
-    pub(crate) fn mapped_at(mut self, change: impl Fn(u64, What) -> (u64, What)) -> Self {
+    pub(crate) fn mapped_at(mut self, change: impl Fn(u64, EventKind) -> (u64, EventKind)) -> Self {
         let change = |Event { at_us, what }| {
             let (at_us, what) = change(at_us, what);
             at(at_us, what)

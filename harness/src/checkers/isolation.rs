@@ -13,7 +13,7 @@
 
 use crate::{
     checkers::{Case, Checker, Finding, case::ledger_name},
-    history::index::{Receipt, UserDid},
+    history::index::{Receipt, UserEvent},
 };
 
 /// A receipt may be stamped this much before its sender's socket was: two tasks, one machine, no lock between them.
@@ -41,7 +41,7 @@ impl Checker for Isolation {
             // At the end of the run everybody does.
             let leaves = history
                 .steps_of(user)
-                .any(|step| step.at_us < at_rest_us && matches!(step.what, UserDid::Left { .. }));
+                .any(|step| step.at_us < at_rest_us && matches!(step.what, UserEvent::Left { .. }));
             for receipt in history.received_by(user) {
                 let Some(arrival) = case.arrival(receipt.message) else {
                     leaks += 1;
@@ -57,7 +57,7 @@ impl Checker for Isolation {
                     leaks += 1;
                     finding.violated_by(receipt.message, || told(case, receipt, "is not in the room"));
                 }
-                let sent_us = history.life(receipt.message).sent_us();
+                let sent_us = history.outcome(receipt.message).sent_us();
                 // In a history with holes, the sending may be what fell into one.
                 let unsent = sent_us.is_none() && history.doubts().is_empty();
                 if unsent || sent_us.is_some_and(|sent_us| receipt.at_us + STAMP_SLACK_US < sent_us) {
@@ -93,20 +93,20 @@ impl Checker for Isolation {
 
 /// True when the message was sent while the user was out of the room by their own will.
 fn left_before(case: &Case<'_>, receipt: &Receipt, room: u32) -> bool {
-    let Some(sent_us) = case.history.life(receipt.message).sent_us() else { return false };
+    let Some(sent_us) = case.history.outcome(receipt.message).sent_us() else { return false };
     let before = case.history.steps_of(receipt.user).filter(|step| step.at_us < sent_us);
     let last = before
         .filter(|step| match step.what {
-            UserDid::Left { room: of } | UserDid::Joined { room: of, .. } => of == room,
+            UserEvent::Left { room: of } | UserEvent::Joined { room: of, .. } => of == room,
             _ => false,
         })
         .last();
     let rejoined = case.history.steps_of(receipt.user).any(|step| {
         step.at_us >= sent_us
             && step.at_us <= receipt.at_us
-            && matches!(step.what, UserDid::Joined { room: of, .. } if of == room)
+            && matches!(step.what, UserEvent::Joined { room: of, .. } if of == room)
     });
-    last.is_some_and(|step| matches!(step.what, UserDid::Left { .. })) && !rejoined
+    last.is_some_and(|step| matches!(step.what, UserEvent::Left { .. })) && !rejoined
 }
 
 fn told(case: &Case<'_>, receipt: &Receipt, what: &str) -> String {
@@ -119,30 +119,30 @@ mod tests {
     use super::Isolation;
     use crate::{
         checkers::{Verdict, fixture::Run},
-        history::{Ledger, What},
+        history::{EventKind, Ledger},
     };
 
     #[test]
     fn every_way_to_be_wrong() {
         use Verdict::{Holds, Unknown, Violated};
         let run = || Run::clean(6);
-        let left = What::Left { user: 1, room: 0 };
+        let left = EventKind::Left { user: 1, room: 0 };
         let mut two_rooms = run();
         two_rooms.plan.load.rooms = 2;
-        let foreign = What::Foreign { ledger: Ledger::Kafka, detail: "id x".into() };
+        let foreign = EventKind::Foreign { ledger: Ledger::Kafka, detail: "id x".into() };
         for (name, run, expected) in [
             ("clean", run(), Holds),
             ("not in the room", two_rooms, Violated),
             (
                 "left before",
-                run().inserted_before(|m| matches!(m, What::Sent { message: 2 }), left.clone()),
+                run().inserted_before(|m| matches!(m, EventKind::Sent { message: 2 }), left.clone()),
                 Violated,
             ),
             ("left at the end", run().with(left), Holds),
-            ("unexplained", run().with(What::Unexplained { user: 0, detail: "id x".into() }), Violated),
+            ("unexplained", run().with(EventKind::Unexplained { user: 0, detail: "id x".into() }), Violated),
             ("foreign", run().with(foreign), Violated),
-            ("never sent", run().without(|m| matches!(m, What::Sent { message: 2 })), Violated),
-            ("nothing received", run().without(|m| matches!(m, What::Received { .. })), Unknown),
+            ("never sent", run().without(|m| matches!(m, EventKind::Sent { message: 2 })), Violated),
+            ("nothing received", run().without(|m| matches!(m, EventKind::Received { .. })), Unknown),
         ] {
             let finding = run.judged(&Isolation);
             assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");

@@ -57,7 +57,7 @@ pub fn latencies(case: &Case<'_>) -> Option<(Latencies, Latencies)> {
     let mut seen = vec![u32::MAX; case.history.users() as usize];
     for message in 0..case.history.messages() {
         let Some(due_us) = case.due_us(message).filter(|due_us| *due_us >= warm_us) else { continue };
-        if let Some(acked_us) = case.history.life(message).acked_us() {
+        if let Some(acked_us) = case.history.outcome(message).acked_us() {
             acks.add(case, due_us, acked_us);
         }
         for receipt in case.history.receipts_of(message) {

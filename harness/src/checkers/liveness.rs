@@ -28,7 +28,7 @@ impl Checker for Liveness {
     fn judge(&self, case: &Case<'_>, finding: &mut Finding) {
         let spans: Vec<(u64, u64)> = case.windows.iter().filter_map(|window| window.in_force()).collect();
         let during = (0..case.history.messages())
-            .filter_map(|message| case.history.life(message).acked_us())
+            .filter_map(|message| case.history.outcome(message).acked_us())
             .filter(|at_us| spans.iter().any(|(from, to)| from <= at_us && at_us < to))
             .count() as u64;
         finding.count("acked_during_faults", during);
@@ -59,7 +59,7 @@ mod tests {
     use super::Liveness;
     use crate::{
         checkers::{Verdict, fixture::Run},
-        history::{FaultStep, What},
+        history::{EventKind, FaultStep},
     };
 
     #[test]
@@ -70,7 +70,7 @@ mod tests {
             run.plan.expect.min_acked_during_faults = least;
             run
         };
-        let proof = |m: &What| matches!(m, What::Fault { step: FaultStep::Proved { .. }, .. });
+        let proof = |m: &EventKind| matches!(m, EventKind::Fault { step: FaultStep::Proved { .. }, .. });
         for (name, run, expected) in [
             ("enough", outage(Some(20)), Holds),
             ("too few", outage(Some(40)), Violated),

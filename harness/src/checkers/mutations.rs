@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use crate::{
     checkers::{Verdict, check, fixture::Run},
-    history::{FaultStep, History, Ledger, Lifecycle, Phase, What, Why},
+    history::{EventKind, FaultStep, History, Ledger, Lifecycle, Phase, Reason},
 };
 
 /// One way to spoil a run: a name, who must notice, and what they must say.
@@ -13,14 +13,14 @@ type Spoiler = (&'static str, &'static str, Verdict, fn(Run, u32, u32) -> Run);
 
 const SPOILERS: &[Spoiler] = &[
     ("drop a row", "durability", Verdict::Violated, |run, m, _| {
-        run.without(|w| matches!(w, What::InPostgres { message, .. } if *message == m))
+        run.without(|w| matches!(w, EventKind::InPostgres { message, .. } if *message == m))
     }),
     ("drop a record", "durability", Verdict::Violated, |run, m, _| {
-        run.without(|w| matches!(w, What::InKafka { message, .. } if *message == m))
+        run.without(|w| matches!(w, EventKind::InKafka { message, .. } if *message == m))
     }),
     ("spoil a body", "durability", Verdict::Violated, |run, m, _| {
         run.replaced(
-            |w| matches!(w, What::InPostgres { message, .. } if *message == m),
+            |w| matches!(w, EventKind::InPostgres { message, .. } if *message == m),
             Run::row(m, m.into(), false),
         )
     }),
@@ -28,82 +28,92 @@ const SPOILERS: &[Spoiler] = &[
     ("double a record", "exactly-once", Verdict::Violated, |run, m, _| run.with(Run::record(m, 1_000_000))),
     ("drop a receipt", "delivery", Verdict::Violated, |run, m, u| run.without(|w| is_receipt(w, m, u))),
     ("drop everything that came later", "delivery", Verdict::Violated, |run, m, u| {
-        run.without(|w| matches!(w, What::Received { message, user, .. } if *user == u && *message >= m))
+        run.without(|w| matches!(w, EventKind::Received { message, user, .. } if *user == u && *message >= m))
     }),
     ("relay, drop everything that came later", "delivery", Verdict::Violated, |run, m, u| {
-        run.relayed()
-            .without(|w| matches!(w, What::ReceivedUnplaced { message, user } if *user == u && *message >= m))
+        run.relayed().without(
+            |w| matches!(w, EventKind::ReceivedUnplaced { message, user } if *user == u && *message >= m),
+        )
     }),
     ("say that a room begins later", "delivery", Verdict::Violated, |run, m, u| {
         run.mapped(|what| match what {
-            What::Joined { user, room, partition, resumed, .. } if user == u => {
-                What::Joined { user, room, partition, offset: i64::from(m) + 1, resumed }
+            EventKind::Joined { user, room, partition, resumed, .. } if user == u => {
+                EventKind::Joined { user, room, partition, offset: i64::from(m) + 1, resumed }
             }
             other => other,
         })
     }),
     ("double a receipt", "exactly-once", Verdict::Violated, |run, m, user| {
-        run.with(What::Received { user, message: m, partition: 0, offset: m.into(), replayed: true })
+        run.with(EventKind::Received { user, message: m, partition: 0, offset: m.into(), replayed: true })
     }),
     ("swap two receipts", "order", Verdict::Violated, |run, m, u| {
         run.swapped(|w| is_receipt(w, m, u), |w| is_receipt(w, m + 1, u))
     }),
     ("a stranger in the room", "isolation", Verdict::Violated, |run, m, _| {
-        run.with(What::Received { user: 1_000, message: m, partition: 0, offset: m.into(), replayed: false })
+        run.with(EventKind::Received {
+            user: 1_000,
+            message: m,
+            partition: 0,
+            offset: m.into(),
+            replayed: false,
+        })
     }),
     ("do not read Kafka", "durability", Verdict::Unknown, |run, _, _| {
-        run.without(|w| matches!(w, What::LedgerRead { ledger: Ledger::Kafka, .. }))
+        run.without(|w| matches!(w, EventKind::LedgerRead { ledger: Ledger::Kafka, .. }))
     }),
     ("do not read PostgreSQL", "exactly-once", Verdict::Unknown, |run, _, _| {
-        run.without(|w| matches!(w, What::LedgerRead { ledger: Ledger::Postgres, .. }))
+        run.without(|w| matches!(w, EventKind::LedgerRead { ledger: Ledger::Postgres, .. }))
     }),
     ("end before rest", "delivery", Verdict::Unknown, |run, _, _| {
-        run.without(|w| matches!(w, What::Phase(Phase::Settled)))
+        run.without(|w| matches!(w, EventKind::Phase(Phase::Settled)))
     }),
     ("prove no fault", "faults", Verdict::Unknown, |run, _, _| {
-        run.without(|w| matches!(w, What::Fault { step: FaultStep::Proved { .. }, .. }))
+        run.without(|w| matches!(w, EventKind::Fault { step: FaultStep::Proved { .. }, .. }))
     }),
     ("never resume", "pause", Verdict::Violated, |run, _, _| {
-        run.without(|w| matches!(w, What::Lifecycle { event: Lifecycle::WriterResumed { .. }, .. }))
+        run.without(|w| matches!(w, EventKind::Lifecycle { event: Lifecycle::WriterResumed { .. }, .. }))
     }),
     ("relay, drop a record and its row", "durability", Verdict::Violated, |run, m, _| {
         run.relayed().without(|w| match w {
-            What::InKafka { message, .. } | What::InPostgres { message, .. } => *message == m,
+            EventKind::InKafka { message, .. } | EventKind::InPostgres { message, .. } => *message == m,
             _ => false,
         })
     }),
     ("relay, drop a receipt", "delivery", Verdict::Violated, |run, m, u| {
-        let receipt =
-            |w: &What| matches!(w, What::ReceivedUnplaced { message, user } if (*message, *user) == (m, u));
+        let receipt = |w: &EventKind| matches!(w, EventKind::ReceivedUnplaced { message, user } if (*message, *user) == (m, u));
         run.relayed().without(receipt)
     }),
     ("relay, double a receipt", "exactly-once", Verdict::Violated, |run, m, user| {
-        run.relayed().with(What::ReceivedUnplaced { user, message: m })
+        run.relayed().with(EventKind::ReceivedUnplaced { user, message: m })
     }),
     ("relay, double a record", "exactly-once", Verdict::Violated, |run, m, _| {
         run.relayed().with(Run::record(m, 1_000_000))
     }),
     ("die", "survival", Verdict::Violated, |run, _, _| {
-        run.with(What::Exited { process: "node-2".into(), status: "exit status: 101".into(), asked: false })
+        run.with(EventKind::Exited {
+            process: "node-2".into(),
+            status: "exit status: 101".into(),
+            asked: false,
+        })
     }),
 ];
 
-fn is_receipt(what: &What, m: u32, u: u32) -> bool {
-    matches!(what, What::Received { message, user, .. } if (*message, *user) == (m, u))
+fn is_receipt(what: &EventKind, m: u32, u: u32) -> bool {
+    matches!(what, EventKind::Received { message, user, .. } if (*message, *user) == (m, u))
 }
 
 /// Some messages stay without an ack; of these, some are in the ledgers all the same.
 fn with_open_messages(run: Run, every: u32) -> Run {
     run.mapped(|what| match what {
-        What::Acked { message, .. } if message % every == 0 && message > 2 => {
-            What::Indeterminate { message, why: Why::Timeout }
+        EventKind::Acked { message, .. } if message % every == 0 && message > 2 => {
+            EventKind::Indeterminate { message, why: Reason::Timeout }
         }
         other => other,
     })
     .without(|what| match what {
-        What::InKafka { message, .. } | What::InPostgres { message, .. } | What::Received { message, .. } => {
-            message % (2 * every) == 0 && *message > 2
-        }
+        EventKind::InKafka { message, .. }
+        | EventKind::InPostgres { message, .. }
+        | EventKind::Received { message, .. } => message % (2 * every) == 0 && *message > 2,
         _ => false,
     })
 }
@@ -166,23 +176,27 @@ fn a_million_messages_are_judged_within_the_bounds() {
 
 fn big(messages: u32) -> impl Iterator<Item = crate::history::Event> {
     use crate::checkers::fixture::at;
-    let leaves = (0..10).map(|user| at(u64::MAX / 2, What::Left { user, room: 0 }));
-    let joins =
-        (0..10).map(|user| at(1, What::Joined { user, room: 0, partition: 0, offset: 0, resumed: false }));
-    let phases = [at(1_000_000, What::Phase(Phase::Load)), at(u64::MAX / 2, What::Phase(Phase::Settled))];
+    let leaves = (0..10).map(|user| at(u64::MAX / 2, EventKind::Left { user, room: 0 }));
+    let joins = (0..10)
+        .map(|user| at(1, EventKind::Joined { user, room: 0, partition: 0, offset: 0, resumed: false }));
+    let phases =
+        [at(1_000_000, EventKind::Phase(Phase::Load)), at(u64::MAX / 2, EventKind::Phase(Phase::Settled))];
     let lives = (0..messages).flat_map(|message| {
         let (due_us, offset) = (1_000_000 + u64::from(message) * 1_000, i64::from(message));
         let receipts = (0..10).map(move |user| {
-            at(due_us + 900, What::Received { user, message, partition: 0, offset, replayed: false })
+            at(due_us + 900, EventKind::Received { user, message, partition: 0, offset, replayed: false })
         });
-        [at(due_us, What::Sent { message }), at(due_us + 500, What::Acked { message, partition: 0, offset })]
-            .into_iter()
-            .chain(receipts)
+        [
+            at(due_us, EventKind::Sent { message }),
+            at(due_us + 500, EventKind::Acked { message, partition: 0, offset }),
+        ]
+        .into_iter()
+        .chain(receipts)
     });
     let found = (0..messages)
         .flat_map(|m| [Run::record(m, m.into()), Run::row(m, m.into(), true)])
         .map(|what| at(u64::MAX / 2, what));
     let read = [Ledger::Kafka, Ledger::Postgres, Ledger::DeadLetters]
-        .map(|ledger| at(u64::MAX / 2, What::LedgerRead { ledger, entries: 0 }));
+        .map(|ledger| at(u64::MAX / 2, EventKind::LedgerRead { ledger, entries: 0 }));
     joins.chain(phases).chain(lives).chain(leaves).chain(found).chain(read)
 }

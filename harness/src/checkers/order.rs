@@ -60,7 +60,7 @@ impl Checker for Order {
                         *highest = (*highest).max(offset);
                     }
                 }
-                if case.history.life(receipt.message).fate() != Fate::Acked {
+                if case.history.outcome(receipt.message).fate() != Fate::Acked {
                     continue;
                 }
                 match senders.entry((arrival.room, arrival.user)) {
@@ -117,20 +117,20 @@ mod tests {
     use super::Order;
     use crate::{
         checkers::{Verdict, fixture::Run},
-        history::{What, Why},
+        history::{EventKind, Reason},
     };
 
     #[test]
     fn every_way_to_be_wrong() {
         use Verdict::{Holds, Unknown, Violated};
         let run = || Run::clean(8);
-        let got = |user: u32, message: u32| move |m: &What| matches!(m, What::Received { user: u, message: n, .. } if (*u, *n) == (user, message));
-        let again = What::Received { user: 1, message: 3, partition: 0, offset: 3, replayed: false };
+        let got = |user: u32, message: u32| move |m: &EventKind| matches!(m, EventKind::Received { user: u, message: n, .. } if (*u, *n) == (user, message));
+        let again = EventKind::Received { user: 1, message: 3, partition: 0, offset: 3, replayed: false };
         for (name, run, expected) in [
             ("clean", run(), Holds),
             ("swapped", run().swapped(got(1, 2), got(1, 3)), Violated),
             ("a repeated delivery is not an inversion", run().with(again), Holds),
-            ("nothing received", run().without(|m| matches!(m, What::Received { .. })), Unknown),
+            ("nothing received", run().without(|m| matches!(m, EventKind::Received { .. })), Unknown),
         ] {
             let finding = run.judged(&Order);
             assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
@@ -146,23 +146,23 @@ mod tests {
             other => other,
         };
         let run = Run::clean(8).mapped(|what| match what {
-            What::Received { user, message, partition, offset, replayed } => {
-                What::Received { user, message, partition, offset: swap(offset), replayed }
+            EventKind::Received { user, message, partition, offset, replayed } => {
+                EventKind::Received { user, message, partition, offset: swap(offset), replayed }
             }
-            What::Acked { message, partition, offset } => {
-                What::Acked { message, partition, offset: swap(offset) }
+            EventKind::Acked { message, partition, offset } => {
+                EventKind::Acked { message, partition, offset: swap(offset) }
             }
             other => other,
         });
-        let received = |user: u32, message: u32| move |m: &What| matches!(m, What::Received { user: u, message: n, .. } if (*u, *n) == (user, message));
+        let received = |user: u32, message: u32| move |m: &EventKind| matches!(m, EventKind::Received { user: u, message: n, .. } if (*u, *n) == (user, message));
         let run =
             (0..run.plan.load.users).fold(run, |run, user| run.swapped(received(user, 2), received(user, 6)));
         let finding = run.judged(&Order);
         assert_eq!(finding.counts["out_of_offset_order"], 0, "{finding:#?}");
         assert_eq!(finding.counts["out_of_sender_order"], u64::from(run.plan.load.users), "{finding:#?}");
 
-        let open = What::Indeterminate { message: 2, why: Why::Timeout };
-        let run = run.replaced(|m| matches!(m, What::Acked { message: 2, .. }), open);
+        let open = EventKind::Indeterminate { message: 2, why: Reason::Timeout };
+        let run = run.replaced(|m| matches!(m, EventKind::Acked { message: 2, .. }), open);
         assert_eq!(run.judged(&Order).verdict, Verdict::Holds);
     }
 }

@@ -12,7 +12,7 @@
 //! - *Waits*: from its pause to the end of the outage it writes nothing, fails no further write, and does not resume.
 //!   A commit seen later than [`LOG_LAG_US`] after the beginning is a write to a database that is not there.
 //! - *Keeps its place*: no partitions come or go during the outage. Exempt when a process or Kafka is being broken, too,
-//!   or when the plan forces a rebalance in that time (a stranger in the group, partitions added): then they may come and
+//!   or when the plan forces a rebalance in that time (an extra consumer in the group, partitions added): then they may come and
 //!   go, and the rest of the claim stands, for whatever the writer holds.
 //! - *Resumes in time*: within `writers_resume_within_ms` of the proof that PostgreSQL is back; at all, in any case.
 //! - A writer that is not running, or is itself being broken, is exempt. So is one that ends or is broken or cut off again
@@ -33,7 +33,7 @@ mod outages;
 mod tests;
 
 use crate::{
-    checkers::{Case, Checker, Finding, lives::ProcessLife},
+    checkers::{Case, Checker, Finding, timelines::ProcessTimeline},
     history::{Lifecycle, Phase},
     plan::{Effects, Expect, ProcessName},
 };
@@ -100,7 +100,7 @@ impl Checker for Pause {
         }
         let mut tally = Tally::default();
         for name in cut_off {
-            let writer = ProcessLife::of(case.history, name);
+            let writer = ProcessTimeline::of(case.history, name);
             let outages = Outages::of(case, name, finding);
             for (index, outage) in outages.proved.iter().enumerate() {
                 let next_us = outages.next_us(index, &writer, before_the_end(case));
@@ -138,7 +138,7 @@ impl Checker for Pause {
 
 fn judge_outage(
     case: &Case<'_>,
-    writer: &ProcessLife<'_>,
+    writer: &ProcessTimeline<'_>,
     outage: &Outage,
     next_us: Option<u64>,
     tally: &mut Tally,
@@ -217,7 +217,7 @@ fn judge_outage(
 /// Judges when a writer resumed; `next_us` is when something else may have kept it from resuming.
 fn judge_resume(
     case: &Case<'_>,
-    writer: &ProcessLife<'_>,
+    writer: &ProcessTimeline<'_>,
     outage: &Outage,
     resumed_us: Option<u64>,
     next_us: Option<u64>,
@@ -281,7 +281,7 @@ fn before_the_end(case: &Case<'_>) -> u64 {
 
 fn judge_writes(
     case: &Case<'_>,
-    writer: &ProcessLife<'_>,
+    writer: &ProcessTimeline<'_>,
     outage: &Outage,
     from_us: u64,
     finding: &mut Finding,
@@ -304,7 +304,7 @@ fn judge_writes(
     }
 }
 
-fn judge_partitions(case: &Case<'_>, writer: &ProcessLife<'_>, outage: &Outage, finding: &mut Finding) {
+fn judge_partitions(case: &Case<'_>, writer: &ProcessTimeline<'_>, outage: &Outage, finding: &mut Finding) {
     if others_broken(case, outage, Effects::disturbs_the_group) {
         return;
     }

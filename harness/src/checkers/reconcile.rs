@@ -88,7 +88,7 @@ pub fn gaps(case: &Case<'_>) -> Vec<Gap> {
     let rows_read = read(Ledger::Postgres) && letters_read;
     let whole = case.incomplete().is_none();
     for message in 0..history.messages() {
-        let acked = history.life(message).is_acked();
+        let acked = history.outcome(message).is_acked();
         let heard = history.receipts_of(message).next().is_some();
         let (in_kafka, rows) = (history.in_kafka(message).len(), history.in_postgres(message).len());
         let dead = history.in_dead_letters(message).len() > 0;
@@ -147,15 +147,15 @@ mod tests {
     use super::{Tier, gaps};
     use crate::{
         checkers::fixture::Run,
-        history::{Ledger, Phase, What},
+        history::{EventKind, Ledger, Phase},
     };
 
     #[test]
     fn each_gap_is_put_down_to_the_tier_where_the_trail_ends() {
-        let kafka = |m: &What| matches!(m, What::InKafka { message: 3, .. });
-        let row = |m: &What| matches!(m, What::InPostgres { message: 3, .. });
-        let receipt = |m: &What| matches!(m, What::Received { user: 1, message: 3, .. });
-        let unplaced = |m: &What| matches!(m, What::ReceivedUnplaced { user: 1, message: 3 });
+        let kafka = |m: &EventKind| matches!(m, EventKind::InKafka { message: 3, .. });
+        let row = |m: &EventKind| matches!(m, EventKind::InPostgres { message: 3, .. });
+        let receipt = |m: &EventKind| matches!(m, EventKind::Received { user: 1, message: 3, .. });
+        let unplaced = |m: &EventKind| matches!(m, EventKind::ReceivedUnplaced { user: 1, message: 3 });
         for (run, expected) in [
             (Run::clean(6), None),
             (Run::clean(6).without(kafka).without(row), Some(Tier::Node)),
@@ -174,9 +174,9 @@ mod tests {
 
     #[test]
     fn what_was_not_read_is_no_gap() {
-        let read = |l: Ledger| move |m: &What| matches!(m, What::LedgerRead { ledger, .. } if *ledger == l);
-        let kafka = |m: &What| matches!(m, What::InKafka { .. });
-        let row = |m: &What| matches!(m, What::InPostgres { .. });
+        let read = |l: Ledger| move |m: &EventKind| matches!(m, EventKind::LedgerRead { ledger, .. } if *ledger == l);
+        let kafka = |m: &EventKind| matches!(m, EventKind::InKafka { .. });
+        let row = |m: &EventKind| matches!(m, EventKind::InPostgres { .. });
         for (name, run) in [
             ("Kafka unread", Run::clean(6).without(kafka).without(read(Ledger::Kafka))),
             ("PostgreSQL unread", Run::clean(6).without(row).without(read(Ledger::Postgres))),
@@ -185,8 +185,8 @@ mod tests {
                 Run::clean(6)
                     .without(kafka)
                     .without(row)
-                    .without(|m| matches!(m, What::LedgerRead { .. } | What::Phase(Phase::Settled)))
-                    .without(|m| matches!(m, What::Received { user: 1, message: 3, .. })),
+                    .without(|m| matches!(m, EventKind::LedgerRead { .. } | EventKind::Phase(Phase::Settled)))
+                    .without(|m| matches!(m, EventKind::Received { user: 1, message: 3, .. })),
             ),
         ] {
             let history = run.history();
@@ -197,10 +197,10 @@ mod tests {
 
     #[test]
     fn who_was_to_bring_it_is_told_by_what_came_after() {
-        let receipt = |m: &What| matches!(m, What::Received { user: 1, message: 3, .. });
-        let away = What::Disconnected { user: 1, node: 1, why: "reset".into() };
-        let back = What::Connected { user: 1, node: 0 };
-        let resumed = What::Joined { user: 1, room: 0, partition: 0, offset: 4, resumed: true };
+        let receipt = |m: &EventKind| matches!(m, EventKind::Received { user: 1, message: 3, .. });
+        let away = EventKind::Disconnected { user: 1, node: 1, why: "reset".into() };
+        let back = EventKind::Connected { user: 1, node: 0 };
+        let resumed = EventKind::Joined { user: 1, room: 0, partition: 0, offset: 4, resumed: true };
         let returned = |run: Run, from: u64| {
             run.at_ms(from, away.clone()).at_ms(from + 20, back.clone()).at_ms(from + 40, resumed.clone())
         };

@@ -22,7 +22,7 @@
 //! **Cost**: a sweep over the messages after each heal.
 
 use crate::{
-    checkers::{Case, Checker, Finding, notice},
+    checkers::{Case, Checker, Finding, detection},
     history::Fate,
 };
 
@@ -146,7 +146,7 @@ impl Checker for Recovery {
         finding.count("back_to_normal", measured);
         finding.count("slowest_recovery_ms", slowest_us / 1_000);
         finding.count("longest_outage_ms", longest_us / 1_000);
-        let noticed = notice::judge(case, finding);
+        let noticed = detection::judge(case, finding);
         finding.summary = format!(
             "{measured} of {} faults seen to be over, {} ms after the heal; {} ms without an ack",
             case.windows.len(),
@@ -178,7 +178,7 @@ pub fn recovered(case: &Case<'_>) -> Vec<Recovered> {
     // Too little before the first fault to know what normal is: then only the rate can tell.
     let normal_us = if before.0.len() >= 10 { median(before.0) } else { None };
     let mut acks: Vec<u64> =
-        (0..case.history.messages()).filter_map(|message| case.history.life(message).acked_us()).collect();
+        (0..case.history.messages()).filter_map(|message| case.history.outcome(message).acked_us()).collect();
     acks.sort_unstable();
     (0..case.windows.len()).map(|fault| after(case, fault, normal_us, &acks)).collect()
 }
@@ -210,7 +210,7 @@ fn after(case: &Case<'_>, fault: usize, normal_latency_us: Option<u64>, acks: &[
         ..Recovered::default()
     };
     for message in due_between(case, began_us, until_us) {
-        match case.history.life(message).fate() {
+        match case.history.outcome(message).fate() {
             Fate::Refused(_) => after.refused += 1,
             Fate::NotSent => after.not_sent += 1,
             Fate::Acked => {}
@@ -265,7 +265,7 @@ fn latencies(case: &Case<'_>, from_us: u64, to_us: u64) -> (Vec<u64>, u64) {
     let due = due_between(case, from_us, to_us);
     let count = u64::from(due.end - due.start);
     let latency =
-        |message| Some(case.history.life(message).acked_us()?.saturating_sub(case.due_us(message)?));
+        |message| Some(case.history.outcome(message).acked_us()?.saturating_sub(case.due_us(message)?));
     (due.filter_map(latency).collect(), count)
 }
 
@@ -301,7 +301,7 @@ mod tests {
     use super::Recovery;
     use crate::{
         checkers::{Verdict, fixture::Run},
-        history::{Phase, What, Why},
+        history::{EventKind, Phase, Reason},
         plan::{FaultKind, Service},
     };
 
@@ -313,8 +313,8 @@ mod tests {
     /// Messages (ten a second) due in the given tenths of a second stay without an ack.
     fn unacked(run: Run, which: std::ops::Range<u32>) -> Run {
         run.mapped(|what| match what {
-            What::Acked { message, .. } if which.contains(&message) => {
-                What::Indeterminate { message, why: Why::Timeout }
+            EventKind::Acked { message, .. } if which.contains(&message) => {
+                EventKind::Indeterminate { message, why: Reason::Timeout }
             }
             other => other,
         })
@@ -353,7 +353,7 @@ mod tests {
             run.plan.expect.recover_within_ms = Some(limit_ms);
             run
         };
-        let settled = |m: &What| matches!(m, What::Phase(Phase::Settled));
+        let settled = |m: &EventKind| matches!(m, EventKind::Phase(Phase::Settled));
         // PostgreSQL is back, and nobody is better off, as Redis is still away.
         let redis = FaultKind::ServiceStop { service: Service::Redis };
         for (name, run, expected) in [

@@ -89,7 +89,7 @@ mod tests {
     use super::Resources;
     use crate::{
         checkers::{Verdict, fixture::Run},
-        history::What,
+        history::EventKind,
     };
 
     #[test]
@@ -97,8 +97,10 @@ mod tests {
         use Verdict::{Holds, Unknown, Violated};
         let grown = |kib: u64, files: u32| {
             Run::clean(40).mapped_late(|what| match what {
-                What::Sample { process, rss_kib, open_files, threads, cpu_ms } if process == "node-1" => {
-                    What::Sample {
+                EventKind::Sample { process, rss_kib, open_files, threads, cpu_ms }
+                    if process == "node-1" =>
+                {
+                    EventKind::Sample {
                         process,
                         rss_kib: rss_kib + kib,
                         open_files: open_files + files,
@@ -114,7 +116,7 @@ mod tests {
             ("a little more memory", grown(30 * 1024, 10), Holds),
             ("much more memory", grown(100 * 1024, 0), Violated),
             ("many more files", grown(0, 300), Violated),
-            ("no samples", Run::clean(40).without(|m| matches!(m, What::Sample { .. })), Unknown),
+            ("no samples", Run::clean(40).without(|m| matches!(m, EventKind::Sample { .. })), Unknown),
         ] {
             let finding = run.judged(&Resources);
             assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    checkers::{Case, debts::Owing},
-    history::{Fate, Ledger, index::UserDid},
+    checkers::{Case, expected_deliveries::Due},
+    history::{Fate, Ledger, index::UserEvent},
 };
 
 /// One line of a story.
@@ -42,16 +42,16 @@ pub enum Missed {
 /// Members who should have a message and do not.
 pub fn missing(case: &Case<'_>, message: u32) -> Vec<(u32, Missed)> {
     let history = case.history;
-    let (true, Some(said), Some(arrival)) =
-        (case.owed_to_members(message), case.said(message), case.arrival(message))
+    let (true, Some(placement), Some(arrival)) =
+        (case.owed_to_members(message), case.placement(message), case.arrival(message))
     else {
         return Vec::new();
     };
     let mut have: Vec<u32> = history.receipts_of(message).map(|receipt| receipt.user).collect();
     have.sort_unstable();
     let mut missing = Vec::new();
-    case.debts.each(arrival.room, said, |user, owing| {
-        if owing == Owing::Owed && have.binary_search(&user).is_err() {
+    case.expected.each(arrival.room, placement, |user, due| {
+        if due == Due::Owed && have.binary_search(&user).is_err() {
             missing.push((user, whose(case, message, arrival.room, user)));
         }
     });
@@ -61,15 +61,15 @@ pub fn missing(case: &Case<'_>, message: u32) -> Vec<(u32, Missed)> {
 /// Whose it was to bring a message to a member of its room.
 fn whose(case: &Case<'_>, message: u32, room: u32, user: u32) -> Missed {
     let history = case.history;
-    let life = history.life(message);
-    let (sent_us, acked_us) = (life.sent_us().unwrap_or(0), life.acked_us().unwrap_or(u64::MAX));
+    let outcome = history.outcome(message);
+    let (sent_us, acked_us) = (outcome.sent_us().unwrap_or(0), outcome.acked_us().unwrap_or(u64::MAX));
     let mut in_room = false;
     let mut went_us = u64::MAX;
     for step in history.steps_of(user) {
-        let (before, ends) = (step.at_us <= acked_us, matches!(step.what, UserDid::Disconnected { .. }));
+        let (before, ends) = (step.at_us <= acked_us, matches!(step.what, UserEvent::Disconnected { .. }));
         match step.what {
-            UserDid::Connected { .. } | UserDid::Disconnected { .. } if before => in_room = false,
-            UserDid::Joined { room: of, .. } if before && of == room => in_room = true,
+            UserEvent::Connected { .. } | UserEvent::Disconnected { .. } if before => in_room = false,
+            UserEvent::Joined { room: of, .. } if before && of == room => in_room = true,
             _ if ends && !before => {
                 went_us = step.at_us;
                 break;
@@ -85,7 +85,7 @@ fn whose(case: &Case<'_>, message: u32, room: u32, user: u32) -> Missed {
         history.received_since(user, sent_us).take_while(|receipt| receipt.at_us < went_us).any(|receipt| {
             let later = match (receipt.place(), case.place(message)) {
                 (Some(here), Some(there)) => here.0 == there.0 && here.1 > there.1,
-                _ => history.life(receipt.message).sent_us().is_some_and(|later_us| later_us > acked_us),
+                _ => history.outcome(receipt.message).sent_us().is_some_and(|later_us| later_us > acked_us),
             };
             later && case.arrival(receipt.message).is_some_and(|arrival| arrival.room == room)
         });
@@ -97,7 +97,7 @@ fn whose(case: &Case<'_>, message: u32, room: u32, user: u32) -> Missed {
 /// A message's fate in one line.
 pub fn line(case: &Case<'_>, message: u32) -> String {
     let history = case.history;
-    let life = history.life(message);
+    let outcome = history.outcome(message);
     let places = |entries: Vec<(i32, i64)>| match entries.as_slice() {
         [] => "none".to_owned(),
         places => {
@@ -119,19 +119,19 @@ pub fn line(case: &Case<'_>, message: u32) -> String {
     format!(
         "{}: {}; Kafka {kafka}; rows {rows}{dead}; {} receipts{unseen}",
         case.name(message),
-        fate(case, message, life.fate()),
+        fate(case, message, outcome.fate()),
         history.receipts_of(message).count(),
     )
 }
 
 fn fate(case: &Case<'_>, message: u32, fate: Fate) -> String {
-    let life = case.history.life(message);
-    let at = life.fate_us().map(|at_us| format!(" at {}", case.at(at_us))).unwrap_or_default();
+    let outcome = case.history.outcome(message);
+    let at = outcome.fate_us().map(|at_us| format!(" at {}", case.at(at_us))).unwrap_or_default();
     match fate {
         Fate::Unseen => "never came up".to_owned(),
         Fate::NotSent => format!("not sent{at} ({})", why_not_sent(case, message)),
         Fate::Unanswered => "sent, no answer".to_owned(),
-        Fate::Acked => match life.acked_at() {
+        Fate::Acked => match outcome.acked_at() {
             Some((partition, offset)) => format!("acked{at} as {partition}/{offset}"),
             None => format!("acked{at}"),
         },
@@ -142,16 +142,17 @@ fn fate(case: &Case<'_>, message: u32, fate: Fate) -> String {
 
 /// Why a message never left: by where its user was, as far as the history shows it.
 fn why_not_sent(case: &Case<'_>, message: u32) -> &'static str {
-    let (Some(arrival), Some(at_us)) = (case.arrival(message), case.history.life(message).fate_us()) else {
+    let (Some(arrival), Some(at_us)) = (case.arrival(message), case.history.outcome(message).fate_us())
+    else {
         return "it is not in the schedule";
     };
     let (mut in_session, mut in_room) = (false, false);
     for step in case.history.steps_of(arrival.user).filter(|step| step.at_us <= at_us) {
         match step.what {
-            UserDid::Connected { .. } => (in_session, in_room) = (true, false),
-            UserDid::Disconnected { .. } => (in_session, in_room) = (false, false),
-            UserDid::Joined { room, .. } if room == arrival.room => in_room = true,
-            UserDid::Left { room } if room == arrival.room => in_room = false,
+            UserEvent::Connected { .. } => (in_session, in_room) = (true, false),
+            UserEvent::Disconnected { .. } => (in_session, in_room) = (false, false),
+            UserEvent::Joined { room, .. } if room == arrival.room => in_room = true,
+            UserEvent::Left { room } if room == arrival.room => in_room = false,
             _ => {}
         }
     }
@@ -167,26 +168,26 @@ fn why_not_sent(case: &Case<'_>, message: u32) -> &'static str {
 /// A message's life, line by line.
 pub fn story(case: &Case<'_>, message: u32) -> Story {
     let history = case.history;
-    let life = history.life(message);
+    let outcome = history.outcome(message);
     let mut lines: Vec<(u64, String)> = Vec::new();
     let node = case.arrival(message).and_then(|arrival| {
-        let before = life.sent_us().or(case.due_us(message))?;
+        let before = outcome.sent_us().or(case.due_us(message))?;
         let steps = history.steps_of(arrival.user).filter(|step| step.at_us <= before);
         steps
             .filter_map(
-                |step| if let UserDid::Connected { node } = step.what { Some(node + 1) } else { None },
+                |step| if let UserEvent::Connected { node } = step.what { Some(node + 1) } else { None },
             )
             .last()
     });
     if let Some(due_us) = case.due_us(message) {
         lines.push((due_us, "due by the schedule".to_owned()));
     }
-    if let Some(sent_us) = life.sent_us() {
+    if let Some(sent_us) = outcome.sent_us() {
         let to = node.map(|node| format!(" to node-{node}")).unwrap_or_default();
         lines.push((sent_us, format!("handed to the sender's socket{to}")));
     }
-    if let Some(fate_us) = life.fate_us() {
-        lines.push((fate_us, format!("the sender knows: {}", fate(case, message, life.fate()))));
+    if let Some(fate_us) = outcome.fate_us() {
+        lines.push((fate_us, format!("the sender knows: {}", fate(case, message, outcome.fate()))));
     }
     for receipt in history.receipts_of(message) {
         let how = if receipt.replayed { "by catch-up" } else { "live" };
@@ -257,30 +258,30 @@ fn found(case: &Case<'_>, message: u32) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::{line, story};
-    use crate::{checkers::fixture::Run, history::What};
+    use crate::{checkers::fixture::Run, history::EventKind};
 
     /// Message 5 is due at 0.5 s, from user 1.
     fn unsent() -> Run {
-        let of = |what: &What| {
+        let of = |what: &EventKind| {
             matches!(
                 what,
-                What::Acked { message: 5, .. }
-                    | What::Received { message: 5, .. }
-                    | What::InKafka { message: 5, .. }
-            ) || matches!(what, What::InPostgres { message: 5, .. })
+                EventKind::Acked { message: 5, .. }
+                    | EventKind::Received { message: 5, .. }
+                    | EventKind::InKafka { message: 5, .. }
+            ) || matches!(what, EventKind::InPostgres { message: 5, .. })
         };
         Run::clean(10).without(of).mapped(|what| match what {
-            What::Sent { message: 5 } => What::NotSent { message: 5 },
+            EventKind::Sent { message: 5 } => EventKind::NotSent { message: 5 },
             other => other,
         })
     }
 
     #[test]
     fn a_message_that_never_left_says_where_its_user_was() {
-        let gone = || What::Disconnected { user: 1, node: 1, why: "reset".into() };
-        let back = || What::Connected { user: 1, node: 0 };
-        let joined = |user, room| What::Joined { user, room, partition: 0, offset: 3, resumed: true };
-        let left = What::Left { user: 1, room: 0 };
+        let gone = || EventKind::Disconnected { user: 1, node: 1, why: "reset".into() };
+        let back = || EventKind::Connected { user: 1, node: 0 };
+        let joined = |user, room| EventKind::Joined { user, room, partition: 0, offset: 3, resumed: true };
+        let left = EventKind::Left { user: 1, room: 0 };
         let no_session = "(its user had no session)";
         let outside = "(its user had a session and was not in the room)";
         let inside =

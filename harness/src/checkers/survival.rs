@@ -11,7 +11,7 @@
 
 use crate::{
     checkers::{Case, Checker, Finding},
-    history::{Lifecycle, index::ProcessDid},
+    history::{Lifecycle, index::ProcessEvent},
 };
 
 /// See the [module](self).
@@ -32,8 +32,8 @@ impl Checker for Survival {
         for step in case.history.process_steps() {
             let name = case.history.process_name(step.process);
             match &step.what {
-                ProcessDid::Started { .. } => starts += 1,
-                ProcessDid::Exited { status, asked: false } => {
+                ProcessEvent::Started { .. } => starts += 1,
+                ProcessEvent::Exited { status, asked: false } => {
                     deaths += 1;
                     finding.violated(|| {
                         // Signals are written by their names, by the parent process.
@@ -45,7 +45,7 @@ impl Checker for Survival {
                         format!("{name} died by itself at {}: {status}{memory}", case.at(step.at_us))
                     });
                 }
-                ProcessDid::Said(Lifecycle::Panicked { message }) => {
+                ProcessEvent::Said(Lifecycle::Panicked { message }) => {
                     panics += 1;
                     finding.violated(|| format!("{name} panicked at {}: {message}", case.at(step.at_us)));
                 }
@@ -70,21 +70,25 @@ mod tests {
     use super::Survival;
     use crate::{
         checkers::{Verdict, fixture::Run},
-        history::{Lifecycle, What},
+        history::{EventKind, Lifecycle},
     };
 
     #[test]
     fn every_way_to_be_wrong() {
         use Verdict::{Holds, Unknown, Violated};
         let exited =
-            |asked| What::Exited { process: "node-1".into(), status: "signal SIGKILL".into(), asked };
+            |asked| EventKind::Exited { process: "node-1".into(), status: "signal SIGKILL".into(), asked };
         let event = Lifecycle::Panicked { message: "index out of bounds".into() };
         for (name, run, expected) in [
             ("clean", Run::clean(6), Holds),
             ("killed by a fault", Run::clean(6).with(exited(true)), Holds),
             ("died by itself", Run::clean(6).with(exited(false)), Violated),
-            ("panicked", Run::clean(6).with(What::Lifecycle { process: "node-1".into(), event }), Violated),
-            ("never started", Run::clean(6).without(|m| matches!(m, What::Started { .. })), Unknown),
+            (
+                "panicked",
+                Run::clean(6).with(EventKind::Lifecycle { process: "node-1".into(), event }),
+                Violated,
+            ),
+            ("never started", Run::clean(6).without(|m| matches!(m, EventKind::Started { .. })), Unknown),
         ] {
             let finding = run.judged(&Survival);
             assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
@@ -95,7 +99,7 @@ mod tests {
     fn a_kill_that_nobody_sent_may_be_the_kernel_short_of_memory() {
         for (status, hinted) in [("signal SIGKILL", true), ("signal SIGSEGV", false), ("exit code 9", false)]
         {
-            let exited = What::Exited { process: "node-1".into(), status: status.into(), asked: false };
+            let exited = EventKind::Exited { process: "node-1".into(), status: status.into(), asked: false };
             let finding = Run::clean(6).with(exited).judged(&Survival);
             assert_eq!(finding.details[0].text.contains("short of memory?"), hinted, "{finding:#?}");
         }

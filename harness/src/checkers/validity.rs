@@ -22,7 +22,7 @@ use std::collections::HashSet;
 
 use crate::{
     checkers::{Case, Checker, Finding, latency::millis},
-    history::{History, Lifecycle, Phase, index::ProcessDid},
+    history::{History, Lifecycle, Phase, index::ProcessEvent},
 };
 
 /// Messages of every hundred due outside faults that must leave: fewer, and the offered rate is not what the plan says.
@@ -122,13 +122,13 @@ impl Checker for Validity {
 fn silent(history: &History) -> Vec<&str> {
     let steps = history.process_steps().iter();
     let heard: HashSet<_> = steps
-        .filter(|step| matches!(step.what, ProcessDid::Said(Lifecycle::Listening)))
+        .filter(|step| matches!(step.what, ProcessEvent::Said(Lifecycle::Listening)))
         .map(|step| step.process)
         .collect();
     let mut silent = Vec::new();
     for step in history.process_steps() {
         let name = history.process_name(step.process);
-        let started = matches!(step.what, ProcessDid::Started { .. });
+        let started = matches!(step.what, ProcessEvent::Started { .. });
         if started && !heard.contains(&step.process) && !silent.contains(&name) {
             silent.push(name);
         }
@@ -160,15 +160,15 @@ impl Offered {
         let mut lateness: Vec<u64> = Vec::new();
         for message in 0..case.messages() {
             let Some(due_us) = case.due_us(message) else { continue };
-            let life = case.history.life(message);
-            offered.not_sent += u64::from(life.fate() == crate::history::Fate::NotSent);
+            let outcome = case.history.outcome(message);
+            offered.not_sent += u64::from(outcome.fate() == crate::history::Fate::NotSent);
             if case.disturbed(due_us, due_us) {
                 continue;
             }
             offered.due += 1;
-            if let Some(sent_us) = life.sent_us() {
+            if let Some(sent_us) = outcome.sent_us() {
                 offered.left += 1;
-                offered.acked += u64::from(life.is_acked());
+                offered.acked += u64::from(outcome.is_acked());
                 lateness.push(sent_us.saturating_sub(due_us));
             }
         }
@@ -233,7 +233,7 @@ mod tests {
     use super::{FaultsBit, Validity};
     use crate::{
         checkers::{Verdict, fixture::Run},
-        history::{FaultStep, Lifecycle, Phase, What, Why},
+        history::{EventKind, FaultStep, Lifecycle, Phase, Reason},
     };
 
     #[test]
@@ -242,32 +242,36 @@ mod tests {
         let run = || Run::clean(100);
         let late = |lateness_us: u64| {
             run().mapped_at(|at_us, what| match what {
-                What::Sent { .. } => (at_us + lateness_us, what),
+                EventKind::Sent { .. } => (at_us + lateness_us, what),
                 _ => (at_us, what),
             })
         };
         let unsent = |below: u32| {
             run().mapped(|what| match what {
-                What::Sent { message } if message < below => What::NotSent { message },
+                EventKind::Sent { message } if message < below => EventKind::NotSent { message },
                 other => other,
             })
         };
         let refused = |run: Run, which: std::ops::Range<u32>| {
             run.mapped(|what| match what {
-                What::Acked { message, .. } if which.contains(&message) => {
-                    What::Refused { message, code: Code::Busy }
+                EventKind::Acked { message, .. } if which.contains(&message) => {
+                    EventKind::Refused { message, code: Code::Busy }
                 }
                 other => other,
             })
         };
-        let listening = |m: &What| matches!(m, What::Lifecycle { process, event: Lifecycle::Listening } if process == "writer-1");
+        let listening = |m: &EventKind| matches!(m, EventKind::Lifecycle { process, event: Lifecycle::Listening } if process == "writer-1");
         let outage = || Run::clean(250).with_postgres_outage(5_000, 8_000);
         for (name, run, expected) in [
             ("clean", run(), Holds),
-            ("nothing acked", run().without(|m| matches!(m, What::Acked { .. })), Unknown),
-            ("nothing received", run().without(|m| matches!(m, What::Received { .. })), Unknown),
+            ("nothing acked", run().without(|m| matches!(m, EventKind::Acked { .. })), Unknown),
+            ("nothing received", run().without(|m| matches!(m, EventKind::Received { .. })), Unknown),
             ("a log that nobody hears", run().without(listening), Unknown),
-            ("a phase is missing", run().without(|m| matches!(m, What::Phase(Phase::LoadEnded))), Unknown),
+            (
+                "a phase is missing",
+                run().without(|m| matches!(m, EventKind::Phase(Phase::LoadEnded))),
+                Unknown,
+            ),
             ("a little late", late(20_000), Holds),
             ("too late", late(60_000), Unknown),
             ("a few not sent", unsent(4), Holds),
@@ -289,11 +293,11 @@ mod tests {
 
     #[test]
     fn a_late_ack_is_an_ack() {
-        let timed_out = |message| What::Indeterminate { message, why: Why::Timeout };
+        let timed_out = |message| EventKind::Indeterminate { message, why: Reason::Timeout };
         let mut run = Run::clean(100);
         for message in 0..100 {
             run = run.inserted_before(
-                |what| matches!(what, What::Acked { message: acked, .. } if *acked == message),
+                |what| matches!(what, EventKind::Acked { message: acked, .. } if *acked == message),
                 timed_out(message),
             );
         }
@@ -306,8 +310,8 @@ mod tests {
     fn every_way_for_a_fault_not_to_count() {
         use Verdict::{Holds, Unknown};
         let run = || Run::clean(200).with_postgres_outage(5_000, 8_000);
-        let step = |step: fn(&FaultStep) -> bool| move |m: &What| matches!(m, What::Fault { step: s, .. } if step(s));
-        let failed = What::Fault { fault: 0, step: FaultStep::HealFailed { error: "refused".into() } };
+        let step = |step: fn(&FaultStep) -> bool| move |m: &EventKind| matches!(m, EventKind::Fault { step: s, .. } if step(s));
+        let failed = EventKind::Fault { fault: 0, step: FaultStep::HealFailed { error: "refused".into() } };
         for (name, run, expected) in [
             ("no fault", Run::clean(40), Holds),
             ("clean", run(), Holds),

@@ -4,7 +4,7 @@ use std::{fmt::Write, fs, path::Path, time::Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{RunArgs, door, door::Refused, plan_of};
+use super::{RunArgs, errors, errors::CliError, plan_of};
 use crate::{
     exit::Exit,
     progress::Progress,
@@ -56,7 +56,7 @@ pub(super) async fn run_many(
     scenarios: &[Found],
     progress: &Progress,
     cancel: &CancellationToken,
-) -> Result<Exit, Refused> {
+) -> Result<Exit, CliError> {
     // Every file is read before the first run: a misspelt last scenario is not found out after half an hour.
     for found in scenarios {
         plan_of(args, found)?;
@@ -78,7 +78,7 @@ pub(super) async fn run_many(
                     Err(error) => {
                         let said = error.to_string();
                         let suite = junit::without_verdict(&found.name, &said);
-                        (door::show(error.into()), said, suite)
+                        (errors::show(error.into()), said, suite)
                     }
                 };
             let took_s = began.elapsed().as_secs_f64();
@@ -97,9 +97,9 @@ pub(super) async fn run_many(
         }
     }
     progress.finish();
-    door::print(&format!("{:<26} {:>4}  {:>9}  {:>7}  said", "scenario", "exit", "held", "took"));
+    errors::print(&format!("{:<26} {:>4}  {:>9}  {:>7}  said", "scenario", "exit", "held", "took"));
     for row in &rows {
-        door::print(&format!(
+        errors::print(&format!(
             "{:<26} {:>4}  {:>3} of {:>2}  {:>5.0} s  {}",
             row.name,
             row.worst().code(),
@@ -112,8 +112,8 @@ pub(super) async fn run_many(
     Ok(rows.iter().map(Row::worst).fold(Exit::Holds, worse))
 }
 
-fn write(file: &Path, text: &str) -> Result<(), Refused> {
-    fs::write(file, text).map_err(|source| Refused::Write { path: file.display().to_string(), source })
+fn write(file: &Path, text: &str) -> Result<(), CliError> {
+    fs::write(file, text).map_err(|source| CliError::Write { path: file.display().to_string(), source })
 }
 
 fn markdown(rows: &[Row]) -> String {

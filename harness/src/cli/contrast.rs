@@ -7,7 +7,7 @@ use std::{fs, path::PathBuf};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::{ServicesArgs, door, door::Refused};
+use super::{ServicesArgs, errors, errors::CliError};
 use crate::{
     environment,
     exit::Exit,
@@ -32,27 +32,27 @@ pub(super) struct ContrastArgs {
     services: ServicesArgs,
 }
 
-pub(super) async fn contrast(args: ContrastArgs, cancel: &CancellationToken) -> Result<Exit, Refused> {
+pub(super) async fn contrast(args: ContrastArgs, cancel: &CancellationToken) -> Result<Exit, CliError> {
     let progress = Progress::for_stderr();
     environment::sweep(&progress).await;
-    let seed = args.seed.unwrap_or_else(door::fresh_seed);
+    let seed = args.seed.unwrap_or_else(errors::fresh_seed);
     let durable_first = carry_out(&args, seed, Topology::DurableFirst, &progress, cancel).await?;
     let relay = carry_out(&args, seed, Topology::Relay, &progress, cancel).await?;
     progress.finish();
 
     let table = Contrast::of(durable_first.judged.report(), relay.judged.report());
     let json = serde_json::to_string_pretty(&table).map_err(std::io::Error::other);
-    let json = json.map_err(|source| Refused::Write { path: JSON.to_owned(), source })?;
+    let json = json.map_err(|source| CliError::Write { path: JSON.to_owned(), source })?;
     let mut places = Vec::new();
     for finished in [&durable_first, &relay] {
         for (name, text) in [(JSON, &json), (PAGE, &table.markdown())] {
             let path = finished.folder.path().join(name);
             fs::write(&path, text)
-                .map_err(|source| Refused::Write { path: path.display().to_string(), source })?;
+                .map_err(|source| CliError::Write { path: path.display().to_string(), source })?;
         }
         places.push(finished.folder.path().join(PAGE).display().to_string());
     }
-    door::print(&format!("{}{}", table.render(), places.join("\n")));
+    errors::print(&format!("{}{}", table.render(), places.join("\n")));
     Ok(durable_first.judged.exit())
 }
 
@@ -62,14 +62,14 @@ async fn carry_out(
     topology: Topology,
     progress: &Progress,
     cancel: &CancellationToken,
-) -> Result<Finished, Refused> {
+) -> Result<Finished, CliError> {
     let request = args.services.request(plan(&args.scenario, seed, topology)?, &args.out)?;
     progress.say(format!("topology {topology}"));
     Ok(run::run(&request, progress, cancel).await?)
 }
 
 /// The scenario's plan; the two differ in nothing but the topology (and the rooms' prefix, where they share a database).
-fn plan(scenario: &str, seed: u64, topology: Topology) -> Result<Plan, Refused> {
+fn plan(scenario: &str, seed: u64, topology: Topology) -> Result<Plan, CliError> {
     let found = library::find(scenario)?;
     let choices = Choices {
         seed,

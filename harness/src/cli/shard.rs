@@ -19,7 +19,7 @@ impl Shard {
 impl FromStr for Shard {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no shard; write 1/3, 2/3 or 3/3 for a third each");
+        let wrong = || format!("`{text}` is not a shard; write 1/3, 2/3 or 3/3 for a third each");
         let (part, of) = text.split_once('/').ok_or_else(wrong)?;
         let (part, of) = (part.parse().map_err(|_| wrong())?, of.parse().map_err(|_| wrong())?);
         if (1..=of).contains(&part) { Ok(Self { part, of }) } else { Err(wrong()) }

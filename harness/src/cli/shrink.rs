@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::{ServicesArgs, door, door::Refused};
+use super::{ServicesArgs, errors, errors::CliError};
 use crate::{
     environment,
     exit::Exit,
@@ -34,14 +34,14 @@ pub(super) struct ShrinkArgs {
     services: ServicesArgs,
 }
 
-pub(super) async fn shrink(args: ShrinkArgs, cancel: &CancellationToken) -> Result<Exit, Refused> {
+pub(super) async fn shrink(args: ShrinkArgs, cancel: &CancellationToken) -> Result<Exit, CliError> {
     let progress = Progress::for_stderr();
     environment::sweep(&progress).await;
     let folder = RunFolder::open(&args.run)?;
     // A smaller plan that only violates something else is another failure.
     let culprits = judge::judge(&folder)?.violated_claims();
     if culprits.is_empty() {
-        return Err(Refused::NotViolated(args.run.display().to_string()));
+        return Err(CliError::NotViolated(args.run.display().to_string()));
     }
     progress.say(format!("looking for the smallest plan that violates {}", culprits.join(" or ")));
     let mut search = Search::new(folder.plan()?, Limits { times: args.times, runs_max: args.runs_max });
@@ -67,13 +67,13 @@ pub(super) async fn shrink(args: ShrinkArgs, cancel: &CancellationToken) -> Resu
     }
     progress.finish();
     let found = search.found();
-    door::print(&found.to_string());
+    errors::print(&found.to_string());
     match found {
         Found::Nothing { .. } => Ok(Exit::Unknown),
         Found::Smallest(smallest) => {
             let now = crate::clock::Clock::start().zero_unix_ms();
             let folder = RunFolder::create(&args.out, &smallest.plan, now)?;
-            door::print(&folder.path().join("plan.json").display().to_string());
+            errors::print(&folder.path().join("plan.json").display().to_string());
             Ok(Exit::Violated)
         }
     }

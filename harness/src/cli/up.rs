@@ -3,19 +3,19 @@
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::{ServicesArgs, door, door::Refused};
+use super::{ServicesArgs, errors, errors::CliError};
 use crate::{
     clock::Clock,
     environment,
     exit::Exit,
-    faults::Field,
+    faults::SystemUnderTest,
     history::HistoryWriter,
     plan::ProcessName,
     progress::Progress,
     run::{
         RunError,
+        deployment::{Deployment, DeploymentSpec},
         folder::RunFolder,
-        standing::{Standing, Wanted},
     },
     scenario::{Choices, Scenario},
 };
@@ -35,7 +35,7 @@ pub(super) struct UpArgs {
     services: ServicesArgs,
 }
 
-pub(super) async fn up(args: UpArgs, cancel: &CancellationToken) -> Result<Exit, Refused> {
+pub(super) async fn up(args: UpArgs, cancel: &CancellationToken) -> Result<Exit, CliError> {
     let progress = Progress::for_stderr();
     environment::sweep(&progress).await;
     // A plan without a load: the cluster of a scenario, and nobody talking.
@@ -49,7 +49,7 @@ pub(super) async fn up(args: UpArgs, cancel: &CancellationToken) -> Result<Exit,
     let folder = RunFolder::create(&args.out, &plan, clock.zero_unix_ms())?;
     let (recorder, history) = HistoryWriter::create(&folder.history(), clock).map_err(RunError::from)?;
     let external = args.services.external()?;
-    let wanted = Wanted {
+    let wanted = DeploymentSpec {
         plan: &plan,
         run_id: folder.run_id(),
         provider: args.services.provider,
@@ -57,12 +57,12 @@ pub(super) async fn up(args: UpArgs, cancel: &CancellationToken) -> Result<Exit,
         logs: folder.logs(),
     };
     let kept = async {
-        let standing = Standing::up(&wanted, &recorder, &progress, cancel).await?;
+        let deployment = Deployment::up(&wanted, &recorder, &progress, cancel).await?;
         progress.finish();
-        door::print(&addresses(&standing.field, &plan.processes()));
-        door::print(&format!("logs        {}\n\nCtrl-C takes everything down.", folder.logs().display()));
+        errors::print(&addresses(&deployment.sut, &plan.processes()));
+        errors::print(&format!("logs        {}\n\nCtrl-C takes everything down.", folder.logs().display()));
         cancel.cancelled().await;
-        standing.down(&Progress::silent()).await
+        deployment.down(&Progress::silent()).await
     }
     .await;
     drop(recorder);
@@ -71,8 +71,8 @@ pub(super) async fn up(args: UpArgs, cancel: &CancellationToken) -> Result<Exit,
     Ok(Exit::Holds)
 }
 
-fn addresses(field: &Field, processes: &[ProcessName]) -> String {
-    let Field { environment, cluster } = field;
+fn addresses(sut: &SystemUnderTest, processes: &[ProcessName]) -> String {
+    let SystemUnderTest { environment, cluster } = sut;
     let direct = environment.verifier();
     let mut lines = vec![
         format!("provider    {}", environment.provider()),

@@ -22,7 +22,7 @@ use crate::{
         child::{Child, ChildSpec, Stdout},
         ports::Ports,
     },
-    history::{Recorder, What},
+    history::{EventKind, Recorder},
     plan::ProcessName,
 };
 
@@ -121,7 +121,7 @@ impl Process {
         let child = Arc::new(Child::spawn(&launch.child, stdout, environment.registry())?);
         let pid = u32::try_from(child.pid()).unwrap_or(0);
         launch.last_pid.store(pid, Ordering::Relaxed);
-        recorder.record(What::Started { process: name.clone(), pid });
+        recorder.record(EventKind::Started { process: name.clone(), pid });
         let asked = Arc::new(AtomicBool::new(false));
         let (watched, expected, recorder) = (Arc::downgrade(&child), Arc::clone(&asked), recorder.clone());
         let ending = child.ended();
@@ -129,7 +129,7 @@ impl Process {
             let status = ending.await;
             // Nobody owns it any more: it was dropped, and so killed, on purpose.
             let asked = expected.load(Ordering::Relaxed) || watched.upgrade().is_none();
-            recorder.record(What::Exited { process: name, status: show_status(status), asked });
+            recorder.record(EventKind::Exited { process: name, status: show_status(status), asked });
         });
         Ok(Self { child, asked })
     }
@@ -180,7 +180,7 @@ fn follow(
     let (name, recorder) = (name.to_owned(), recorder.clone());
     Ok(Box::new(move |line| {
         if let Some(event) = lifecycle::parse(&line) {
-            recorder.record(What::Lifecycle { process: name.clone(), event });
+            recorder.record(EventKind::Lifecycle { process: name.clone(), event });
         }
         // A log that cannot be written must not stop the reading: a full pipe would freeze the process under test.
         let _ = writeln!(file, "{line}");

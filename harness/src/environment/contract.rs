@@ -36,7 +36,7 @@ impl FromStr for ProviderChoice {
             "docker" => Ok(Self::Docker),
             "host" => Ok(Self::Host),
             "external" => Ok(Self::External),
-            _ => Err(format!("`{text}` is no provider; there are auto, docker, host and external")),
+            _ => Err(format!("`{text}` is not a provider; there are auto, docker, host and external")),
         }
     }
 }

@@ -68,7 +68,7 @@ pub(super) struct Docker {
 }
 
 /// What an environment needs to know of its provider.
-pub(super) struct Rising {
+pub(super) struct Started {
     pub(super) docker: Docker,
     pub(super) proxies: Proxies,
     pub(super) verifier: Endpoints,
@@ -76,12 +76,12 @@ pub(super) struct Rising {
 }
 
 /// What the containers of one run share while they are started.
-struct Site<'a> {
+struct StartContext<'a> {
     spec: &'a EnvironmentSpec<'a>,
     engine: bollard::Docker,
 }
 
-impl Site<'_> {
+impl StartContext<'_> {
     fn draft(&self, role: images::Role, image: &images::Image) -> Draft {
         Draft::new(self.spec.run_id, role, image, self.log(role))
     }
@@ -97,14 +97,14 @@ impl Docker {
         spec: &EnvironmentSpec<'_>,
         registry: &Registry,
         progress: &Progress,
-    ) -> Result<Rising, EnvironmentError> {
+    ) -> Result<Started, EnvironmentError> {
         let engine = engine().await?;
         let images = images::Images::choose(&engine).await;
         for image in images.to_be_pulled() {
             progress.say(format!("pulling {image} (first use)"));
         }
         let label = Labelled::create_network(&engine, spec.run_id, registry).await?;
-        let site = Site { spec, engine };
+        let site = StartContext { spec, engine };
 
         // All at once. PostgreSQL and Redis need nobody; Kafka must know the proxies' addresses first.
         let mut ports = Ports::default();
@@ -133,7 +133,7 @@ impl Docker {
                 container.describe(&site.engine).await,
             ));
         }
-        Ok(Rising { docker: Self { label, postgres, redis, kafka, toxiproxy }, proxies, verifier, facts })
+        Ok(Started { docker: Self { label, postgres, redis, kafka, toxiproxy }, proxies, verifier, facts })
     }
 
     fn container(&self, service: Service) -> &Container {
@@ -237,7 +237,7 @@ fn nowhere() -> Endpoints {
 }
 
 async fn start_postgres(
-    site: &Site<'_>,
+    site: &StartContext<'_>,
     image: &images::Image,
     first: u16,
 ) -> Result<(Container, String), EnvironmentError> {
@@ -268,7 +268,7 @@ async fn start_postgres(
 }
 
 async fn start_redis(
-    site: &Site<'_>,
+    site: &StartContext<'_>,
     image: &images::Image,
     first: u16,
 ) -> Result<(Container, String), EnvironmentError> {
@@ -297,7 +297,7 @@ async fn start_redis(
 }
 
 async fn start_kafka(
-    site: &Site<'_>,
+    site: &StartContext<'_>,
     image: &images::Image,
     first: Listeners,
     proxies: &Proxies,
@@ -328,7 +328,7 @@ async fn start_kafka(
 
 /// Toxiproxy with a published port for each link; inside the container it is the same one.
 async fn start_toxiproxy(
-    site: &Site<'_>,
+    site: &StartContext<'_>,
     image: &images::Image,
     listeners: &Listeners,
     ports: &mut Ports,

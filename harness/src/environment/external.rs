@@ -28,7 +28,7 @@ const FIRST_ANSWER_LIMIT: std::time::Duration = std::time::Duration::from_secs(1
 
 /// What we run ourselves beside the rented services. Ends in this order.
 #[derive(Debug)]
-pub(super) struct Rented {
+pub(super) struct ExternalServices {
     toxiproxy: Child,
     folder: TempDir,
     schema: Schema,
@@ -76,19 +76,19 @@ impl Schema {
 }
 
 /// What an environment needs to know of its provider.
-pub(super) struct Rising {
-    pub(super) rented: Rented,
+pub(super) struct Started {
+    pub(super) rented: ExternalServices,
     pub(super) proxies: Proxies,
     pub(super) verifier: Endpoints,
     pub(super) facts: Vec<(String, String)>,
 }
 
-impl Rented {
+impl ExternalServices {
     pub(super) async fn up(
         spec: &EnvironmentSpec<'_>,
         registry: &Registry,
         progress: &Progress,
-    ) -> Result<Rising, EnvironmentError> {
+    ) -> Result<Started, EnvironmentError> {
         let external = spec.external.as_ref().ok_or(EnvironmentError::NoAddresses)?;
         refuse_unusable(external)?;
         let manifest = Manifest::find_or_install(progress).await?;
@@ -124,7 +124,7 @@ impl Rented {
         let schema = Schema::create(&external.postgres_url, spec.run_id).await?;
         verifier.postgres_url = schema.url();
         let facts = vec![("toxiproxy".to_owned(), version)];
-        Ok(Rising { rented: Self { toxiproxy, folder, schema }, proxies, verifier, facts })
+        Ok(Started { rented: Self { toxiproxy, folder, schema }, proxies, verifier, facts })
     }
 
     pub(super) async fn down(self) -> Result<(), EnvironmentError> {
@@ -171,7 +171,7 @@ fn authority(service: Service, external: &External) -> Result<String, Environmen
     };
     // The address itself holds a password: it is not repeated in the message.
     let unusable = |reason: String| EnvironmentError::Address { what: service.name(), reason };
-    let parts = Parts::of(url).ok_or_else(|| unusable("it is no URL".to_owned()))?;
+    let parts = Parts::of(url).ok_or_else(|| unusable("it is not a URL".to_owned()))?;
     if !schemes.contains(&parts.scheme) {
         return Err(unusable(format!("it begins with {}://, not {}://", parts.scheme, schemes[0])));
     }

@@ -37,7 +37,7 @@ use crate::{
 const TOXIPROXY_STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Everything the servers of one run share while they are started.
-pub(super) struct Site<'a> {
+pub(super) struct StartContext<'a> {
     pub(super) manifest: &'a Manifest,
     pub(super) folder: &'a Path,
     pub(super) logs: &'a Path,
@@ -57,7 +57,7 @@ pub(super) struct Host {
 }
 
 /// What an environment needs to know of its provider.
-pub(super) struct Rising {
+pub(super) struct Started {
     pub(super) host: Host,
     pub(super) proxies: Proxies,
     pub(super) verifier: Endpoints,
@@ -70,11 +70,11 @@ impl Host {
         spec: &EnvironmentSpec<'_>,
         registry: &Registry,
         progress: &Progress,
-    ) -> Result<Rising, EnvironmentError> {
+    ) -> Result<Started, EnvironmentError> {
         let manifest = Manifest::find_or_install(progress).await?;
         let folder = temporary_folder(spec.run_id, registry)?;
         postgres::reachable(folder.path())?;
-        let site = Site {
+        let site = StartContext {
             manifest: &manifest,
             folder: folder.path(),
             logs: spec.logs_dir,
@@ -109,7 +109,7 @@ impl Host {
             redis::up(&site, targets.redis),
             kafka::up(&site, spec.processes, targets.kafka.clone(), &proxies),
         )?;
-        // Whoever found his port taken is somewhere else now.
+        // A service that found its port taken is somewhere else now.
         targets = Targets { postgres: postgres.port, redis: redis.port, kafka: kafka.listeners };
         for (link, planned) in &links {
             let upstream = targets.upstream(*link);
@@ -137,7 +137,7 @@ impl Host {
             small_disk: postgres.small_disk,
             folder,
         };
-        Ok(Rising { host, proxies, verifier, facts })
+        Ok(Started { host, proxies, verifier, facts })
     }
 
     /// One of the three.

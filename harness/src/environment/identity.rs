@@ -54,7 +54,7 @@ impl Identity {
         Self::of(pid).unwrap_or(Self { pid, started: 0 })
     }
 
-    /// The letter `ps` shows (`R`, `S`, `T` …), while the process exists. A corpse that nobody buried (`Z`) is gone.
+    /// The letter `ps` shows (`R`, `S`, `T` …), while the process exists. A zombie (`Z`, ended and not yet reaped) is gone.
     pub fn state(self) -> Option<char> {
         stat(self.pid)
             .filter(|now| now.started == self.started && !matches!(now.state, 'Z' | 'X'))
@@ -100,7 +100,7 @@ impl Identity {
         tree
     }
 
-    /// Kills the process and everything it started, without waiting. Frozen first, so that nobody is born meanwhile.
+    /// Kills the process and everything it started, without waiting. Frozen first, so that it starts no child meanwhile.
     pub fn kill_tree(self) -> Vec<Self> {
         if !self.is_alive() {
             return Vec::new();

@@ -28,8 +28,8 @@ const LIMITS: Limits = Limits {
 /// A fault in force. Must be healed; dropping it leaves the cluster hurt.
 #[must_use = "a fault that is not healed outlives its window"]
 #[derive(Debug)]
-pub struct ActiveFault<Field = super::Field> {
-    fault: Box<dyn Fault<Field>>,
+pub struct ActiveFault<Sut = super::SystemUnderTest> {
+    fault: Box<dyn Fault<Sut>>,
     limits: Limits,
 }
 
@@ -38,28 +38,28 @@ pub struct ActiveFault<Field = super::Field> {
 /// # Errors
 ///
 /// [`FaultError`] when it could not be; whatever was begun is undone, or named.
-pub async fn inject(kind: &FaultKind, field: &super::Field) -> Result<ActiveFault, FaultError> {
-    ActiveFault::begin(of(kind), field, LIMITS).await
+pub async fn inject(kind: &FaultKind, sut: &super::SystemUnderTest) -> Result<ActiveFault, FaultError> {
+    ActiveFault::begin(of(kind), sut, LIMITS).await
 }
 
-impl<Field> ActiveFault<Field> {
-    async fn begin(fault: Box<dyn Fault<Field>>, field: &Field, limits: Limits) -> Result<Self, FaultError> {
+impl<Sut> ActiveFault<Sut> {
+    async fn begin(fault: Box<dyn Fault<Sut>>, sut: &Sut, limits: Limits) -> Result<Self, FaultError> {
         let mut active = Self { fault, limits };
-        let error = match tokio::time::timeout(limits.begin, active.fault.begin(field)).await {
+        let error = match tokio::time::timeout(limits.begin, active.fault.begin(sut)).await {
             Ok(Ok(())) => return Ok(active),
             Ok(Err(error)) => error,
             Err(_) => FaultError::TookTooLong { doing: "begun", limit: limits.begin },
         };
         // Some of its targets may be hurt: a service that would not stop in time was killed, and must not stay away.
-        Err(match active.end(field).await {
+        Err(match active.end(sut).await {
             Ok(_) => error,
             Err(left) => FaultError::HalfDone { error: Box::new(error), left: left.to_string() },
         })
     }
 
-    async fn end(&mut self, field: &Field) -> Result<Option<String>, FaultError> {
+    async fn end(&mut self, sut: &Sut) -> Result<Option<String>, FaultError> {
         let limit = self.limits.end;
-        tokio::time::timeout(limit, self.fault.end(field))
+        tokio::time::timeout(limit, self.fault.end(sut))
             .await
             .map_err(|_| FaultError::TookTooLong { doing: "ended", limit })?
     }
@@ -74,8 +74,8 @@ impl<Field> ActiveFault<Field> {
     /// # Errors
     ///
     /// What the probe saw in place of the fault.
-    pub async fn prove(&self, field: &Field) -> Seen {
-        self.fault.prove(field).await
+    pub async fn prove(&self, sut: &Sut) -> Seen {
+        self.fault.prove(sut).await
     }
 
     /// Waits until the fault is over by itself. Most never are.
@@ -89,9 +89,9 @@ impl<Field> ActiveFault<Field> {
     ///
     /// [`FaultError`] when it could not be ended on every target (all are tried), or is still to be seen half a
     /// minute later.
-    pub async fn heal(mut self, field: &Field) -> Result<String, FaultError> {
-        let done = self.end(field).await?;
-        let seen = wait::until("the fault gone", self.limits.gone, async || self.fault.gone(field).await)
+    pub async fn heal(mut self, sut: &Sut) -> Result<String, FaultError> {
+        let done = self.end(sut).await?;
+        let seen = wait::until("the fault gone", self.limits.gone, async || self.fault.gone(sut).await)
             .await
             .map_err(|error| FaultError::StillThere(error.to_string()))?;
         Ok(match done {
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::faults::each::each;
 
-    /// A field with five targets, and what becomes of them.
+    /// A system with five targets, and what becomes of them.
     #[derive(Debug, Default)]
     struct Five {
         hurt: RefCell<BTreeSet<u32>>,
@@ -131,13 +131,13 @@ mod tests {
 
     #[async_trait(?Send)]
     impl Fault<Five> for Fake {
-        async fn begin(&mut self, field: &Five) -> Result<(), FaultError> {
+        async fn begin(&mut self, sut: &Five) -> Result<(), FaultError> {
             for target in 1..=5 {
-                if field.hard == Some(target) {
+                if sut.hard == Some(target) {
                     return Err(FaultError::Missed(format!("{target} is hard")));
                 }
-                field.hurt.borrow_mut().insert(target);
-                if field.silent == Some(target) {
+                sut.hurt.borrow_mut().insert(target);
+                if sut.silent == Some(target) {
                     std::future::pending().await
                 }
             }
@@ -148,70 +148,69 @@ mod tests {
             Ok("hurt".to_owned())
         }
 
-        async fn end(&mut self, field: &Five) -> Result<Option<String>, FaultError> {
+        async fn end(&mut self, sut: &Five) -> Result<Option<String>, FaultError> {
             each(&[1, 2, 3, 4, 5], async |target: &u32| {
-                if field.lost == Some(*target) {
+                if sut.lost == Some(*target) {
                     std::future::pending().await
                 }
-                if field.stuck == Some(*target) {
+                if sut.stuck == Some(*target) {
                     return Err(FaultError::Missed("it is stuck".to_owned()));
                 }
-                field.hurt.borrow_mut().remove(target);
+                sut.hurt.borrow_mut().remove(target);
                 Ok(())
             })
             .await
             .map(|()| None)
         }
 
-        async fn gone(&self, field: &Five) -> Seen {
-            let mut late = field.late.borrow_mut();
+        async fn gone(&self, sut: &Five) -> Seen {
+            let mut late = sut.late.borrow_mut();
             *late = late.saturating_sub(1);
             if *late > 0 { Err("still hurt".to_owned()) } else { Ok("well".to_owned()) }
         }
     }
 
-    async fn begun(field: &Five) -> Result<ActiveFault<Five>, FaultError> {
+    async fn begun(sut: &Five) -> Result<ActiveFault<Five>, FaultError> {
         let soon = Duration::from_millis(300);
         let limits = Limits { begin: soon, end: soon, gone: soon };
-        ActiveFault::begin(Box::new(Fake), field, limits).await
+        ActiveFault::begin(Box::new(Fake), sut, limits).await
     }
 
     #[tokio::test]
     async fn a_target_that_cannot_be_hurt_or_does_not_answer_leaves_none_hurt() {
-        for field in [Five { hard: Some(3), ..Five::default() }, Five { silent: Some(3), ..Five::default() }]
-        {
-            let error = begun(&field).await.unwrap_err();
+        for sut in [Five { hard: Some(3), ..Five::default() }, Five { silent: Some(3), ..Five::default() }] {
+            let error = begun(&sut).await.unwrap_err();
             assert!(!matches!(error, FaultError::HalfDone { .. }), "{error}");
-            assert_eq!(*field.hurt.borrow(), BTreeSet::new(), "{error}");
+            assert_eq!(*sut.hurt.borrow(), BTreeSet::new(), "{error}");
         }
     }
 
     #[tokio::test]
     async fn what_cannot_be_undone_is_named_beside_why_it_was_not_begun() {
-        let field = Five { hard: Some(4), stuck: Some(2), ..Five::default() };
-        let error = begun(&field).await.unwrap_err().to_string();
+        let sut = Five { hard: Some(4), stuck: Some(2), ..Five::default() };
+        let error = begun(&sut).await.unwrap_err().to_string();
         assert!(error.contains("4 is hard") && error.contains("2: it is stuck"), "{error}");
-        assert_eq!(*field.hurt.borrow(), BTreeSet::from([2]));
+        assert_eq!(*sut.hurt.borrow(), BTreeSet::from([2]));
     }
 
     #[tokio::test]
     async fn healing_tries_every_target_and_has_an_end() {
-        let field = Five { stuck: Some(2), ..Five::default() };
-        let error = begun(&field).await.unwrap().heal(&field).await.unwrap_err().to_string();
+        let sut = Five { stuck: Some(2), ..Five::default() };
+        let error = begun(&sut).await.unwrap().heal(&sut).await.unwrap_err().to_string();
         assert!(error.contains("2: it is stuck"), "{error}");
-        assert_eq!(*field.hurt.borrow(), BTreeSet::from([2]), "those after it were healed");
+        assert_eq!(*sut.hurt.borrow(), BTreeSet::from([2]), "those after it were healed");
 
-        let field = Five { lost: Some(2), ..Five::default() };
-        let error = begun(&field).await.unwrap().heal(&field).await.unwrap_err();
+        let sut = Five { lost: Some(2), ..Five::default() };
+        let error = begun(&sut).await.unwrap().heal(&sut).await.unwrap_err();
         assert!(matches!(error, FaultError::TookTooLong { doing: "ended", .. }), "{error}");
     }
 
     #[tokio::test]
     async fn health_may_come_late_but_not_too_late() {
-        let field = Five { late: RefCell::new(3), ..Five::default() };
-        assert_eq!(begun(&field).await.unwrap().heal(&field).await.unwrap(), "well");
-        let field = Five { late: RefCell::new(u32::MAX), ..Five::default() };
-        let error = begun(&field).await.unwrap().heal(&field).await.unwrap_err();
+        let sut = Five { late: RefCell::new(3), ..Five::default() };
+        assert_eq!(begun(&sut).await.unwrap().heal(&sut).await.unwrap(), "well");
+        let sut = Five { late: RefCell::new(u32::MAX), ..Five::default() };
+        let error = begun(&sut).await.unwrap().heal(&sut).await.unwrap_err();
         assert!(matches!(error, FaultError::StillThere(_)), "{error}");
     }
 }

@@ -21,9 +21,9 @@ use async_trait::async_trait;
 
 use self::counters::Counters;
 use crate::{
-    cluster::LOOKS_COME_FROM,
+    cluster::PROBE_SOURCE,
     faults::{
-        Fault, FaultError, Field, Seen,
+        Fault, FaultError, Seen, SystemUnderTest,
         sockets::{self, Socket},
     },
     plan::{ClientFault, ProcessName},
@@ -72,21 +72,21 @@ impl Fault for Struck {
         LEAD
     }
 
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
-        self.before = Some(Before::of(field).await);
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
+        self.before = Some(Before::of(sut).await);
         Ok(())
     }
 
-    async fn prove(&self, field: &Field) -> Seen {
-        prove(self.fault, self.before()?, field).await
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
+        prove(self.fault, self.before()?, sut).await
     }
 
-    async fn end(&mut self, _: &Field) -> Result<Option<String>, FaultError> {
+    async fn end(&mut self, _: &SystemUnderTest) -> Result<Option<String>, FaultError> {
         Ok(None)
     }
 
-    async fn gone(&self, field: &Field) -> Seen {
-        gone(self.fault, self.before()?, field).await
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        gone(self.fault, self.before()?, sut).await
     }
 }
 
@@ -97,10 +97,10 @@ struct Before(View);
 impl Before {
     /// Looks, until every node has said what it counts or there is no time left: without its counters, a node shows
     /// nothing of what is sent to it.
-    async fn of(field: &Field) -> Self {
+    async fn of(sut: &SystemUnderTest) -> Self {
         let mut view = View::default();
         let looked = wait::until("counters of every node", LEAD, async || {
-            view = View::of(field, true).await;
+            view = View::of(sut, true).await;
             let silent = view.nodes.iter().find(|(_, node)| node.counters.is_none());
             silent.map_or(Ok(()), |(name, _)| Err(format!("{name} does not say")))
         });
@@ -125,25 +125,24 @@ struct Node {
 }
 
 impl View {
-    async fn of(field: &Field, counted: bool) -> Self {
+    async fn of(sut: &SystemUnderTest, counted: bool) -> Self {
         let table = sockets::established();
-        let pids = field.cluster.pids().await.into_iter();
+        let pids = sut.cluster.pids().await.into_iter();
         let nodes = pids.filter(|(name, _)| matches!(name, ProcessName::Node(_)));
-        let looks = nodes.filter_map(|(name, pid)| Some((name, pid, field.cluster.address(name)?))).map(
+        let observations = nodes.filter_map(|(name, pid)| Some((name, pid, sut.cluster.address(name)?))).map(
             |(name, pid, address)| {
                 // Our own looks at the node are no clients.
                 let clients = table.iter().filter(|socket| {
-                    socket.local_port == address.port() && Some(socket.remote) != LOOKS_COME_FROM
+                    socket.local_port == address.port() && Some(socket.remote) != PROBE_SOURCE
                 });
                 let sockets = clients.copied().collect();
                 async move {
-                    let counters =
-                        if counted { counters::read(&field.cluster, name).await.ok() } else { None };
+                    let counters = if counted { counters::read(&sut.cluster, name).await.ok() } else { None };
                     (name, Node { pid, sockets, counters })
                 }
             },
         );
-        Self { nodes: futures_util::future::join_all(looks).await.into_iter().collect() }
+        Self { nodes: futures_util::future::join_all(observations).await.into_iter().collect() }
     }
 
     fn connections(&self) -> u64 {
@@ -207,7 +206,7 @@ fn at_least(least: u64, count: u64, seen: String) -> Result<String, String> {
 }
 
 /// Looks for a fault on clients.
-async fn prove(fault: ClientFault, before: &Before, field: &Field) -> Result<String, String> {
+async fn prove(fault: ClientFault, before: &Before, sut: &SystemUnderTest) -> Result<String, String> {
     let before = &before.0;
     let were = before.connections();
     if were == 0 && fault.struck_percent().is_some() {
@@ -216,17 +215,16 @@ async fn prove(fault: ClientFault, before: &Before, field: &Field) -> Result<Str
     match fault {
         ClientFault::ReconnectStorm { share_percent, .. } => {
             let least = least_struck(were, share_percent);
-            let (gone, new) = View::of(field, false).await.changed_since(before);
+            let (gone, new) = View::of(sut, false).await.changed_since(before);
             let seen = format!("of {were} connections {gone} are gone and {new} are new");
             at_least(least, gone.min(new), seen)
         }
         ClientFault::Crash { share_percent } => {
             let least = least_struck(were, share_percent);
-            away(before, were, least, field).await?;
+            away(before, were, least, sut).await?;
             wait::pause(STAYS_AWAY).await;
-            let (now, gone) = away(before, were, least, field).await?;
-            let silently =
-                View::of(field, true).await.grown(before, |counters| counters.ended_without_goodbye);
+            let (now, gone) = away(before, were, least, sut).await?;
+            let silently = View::of(sut, true).await.grown(before, |counters| counters.ended_without_goodbye);
             let seen = format!(
                 "{gone} of {were} connections are gone and {now} are left; nodes count {silently} sessions without a goodbye"
             );
@@ -234,19 +232,19 @@ async fn prove(fault: ClientFault, before: &Before, field: &Field) -> Result<Str
         }
         ClientFault::Slow { share_percent } => {
             let least = least_struck(were, share_percent);
-            let first = View::of(field, false).await;
+            let first = View::of(sut, false).await;
             wait::pause(GOES_ON_WAITING).await;
-            let waiting = View::of(field, false).await.waiting_since(&first);
+            let waiting = View::of(sut, false).await.waiting_since(&first);
             let seen = format!("on {waiting} of {were} connections bytes wait for the client");
             at_least(least, waiting, seen)
         }
         ClientFault::Malformed { .. } => {
-            let malformed = View::of(field, true).await.grown(before, |counters| counters.malformed);
+            let malformed = View::of(sut, true).await.grown(before, |counters| counters.malformed);
             let seen = format!("nodes count {malformed} malformed frames more");
             if malformed >= COUNTED_LEAST { Ok(seen) } else { Err(seen) }
         }
         ClientFault::Oversize { .. } => {
-            let now = View::of(field, true).await;
+            let now = View::of(sut, true).await;
             let invalid = now.grown(before, |counters| counters.refused_as_invalid);
             let cut = now.grown(before, |counters| counters.ended_without_goodbye);
             let seen = format!(
@@ -258,8 +256,8 @@ async fn prove(fault: ClientFault, before: &Before, field: &Field) -> Result<Str
 }
 
 /// How many connections there are and how many of those from before are gone, if that is at least so many.
-async fn away(before: &View, were: u64, least: u64, field: &Field) -> Result<(u64, u64), String> {
-    let now = View::of(field, false).await;
+async fn away(before: &View, were: u64, least: u64, sut: &SystemUnderTest) -> Result<(u64, u64), String> {
+    let now = View::of(sut, false).await;
     let (gone, _) = now.changed_since(before);
     let left = now.connections();
     if gone >= least && left + least <= were {
@@ -270,7 +268,7 @@ async fn away(before: &View, were: u64, least: u64, field: &Field) -> Result<(u6
 }
 
 /// Looks for healthy clients where a fault on them was.
-async fn gone(fault: ClientFault, before: &Before, field: &Field) -> Result<String, String> {
+async fn gone(fault: ClientFault, before: &Before, sut: &SystemUnderTest) -> Result<String, String> {
     let were = before.0.connections();
     let counted = fault.struck_percent().is_none();
     let calm = if let ClientFault::ReconnectStorm { redial_every_ms, .. } = fault {
@@ -278,9 +276,9 @@ async fn gone(fault: ClientFault, before: &Before, field: &Field) -> Result<Stri
     } else {
         GOES_ON_WAITING
     };
-    let first = View::of(field, counted).await;
+    let first = View::of(sut, counted).await;
     wait::pause(calm).await;
-    let now = View::of(field, counted).await;
+    let now = View::of(sut, counted).await;
     let are = now.connections();
     if fault.struck_percent().is_some() && are * 100 < were * BACK_OF_HUNDRED {
         return Err(format!("of {were} connections only {are} are back"));
@@ -288,7 +286,7 @@ async fn gone(fault: ClientFault, before: &Before, field: &Field) -> Result<Stri
     match fault {
         ClientFault::ReconnectStorm { .. } => {
             let (lost, _) = now.changed_since(&first);
-            // Strangers of another fault may come and go.
+            // Bad clients of another fault may come and go.
             if lost * 100 > were * (100 - BACK_OF_HUNDRED) {
                 return Err(format!(
                     "{lost} of {are} connections were replaced within {} ms",

@@ -14,7 +14,7 @@ use crate::{
         Endpoints,
         groups::{self, Group},
     },
-    faults::Field,
+    faults::SystemUnderTest,
 };
 
 /// The writers' group, and which partitions the topic has.
@@ -22,14 +22,14 @@ async fn group(endpoints: &Endpoints, cluster: &Cluster) -> Result<(Group, BTree
     groups::describe(endpoints, &cluster.names().group, &cluster.names().topic).await
 }
 
-/// The group is at rest, the stranger is no member, and every partition there is has been given to a writer.
-async fn writers_have_everything(field: &Field) -> Seen {
-    let (group, all) = group(&field.environment.verifier(), &field.cluster).await?;
+/// The group is at rest, the extra consumer is no member, and every partition there is has been given to a writer.
+async fn writers_have_everything(sut: &SystemUnderTest) -> Seen {
+    let (group, all) = group(&sut.environment.verifier(), &sut.cluster).await?;
     if group.state != "Stable" {
         return Err(format!("the group is {}", group.state));
     }
     if group.members.iter().any(|(name, _)| name == rebalance::NAME) {
-        return Err("the stranger is still a member".to_owned());
+        return Err("the extra consumer is still a member".to_owned());
     }
     let assigned = group.assigned();
     match all.difference(&assigned).count() {

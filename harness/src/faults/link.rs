@@ -4,26 +4,26 @@
 //! A link that refuses, one that is silent and one that cuts are three different things, and each fault must show its
 //! own: a black hole is not proved by a link that another fault holds down.
 
-mod bulk;
 mod down;
 mod half_close;
 mod loss;
 mod ramp;
 mod toxic;
+mod transfer_probe;
 
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
 pub(super) use self::{down::Down, half_close::HalfClose, loss::PacketLoss, toxic::LinkToxic};
-use super::{Field, PROBE_LIMIT};
+use super::{PROBE_LIMIT, SystemUnderTest};
 use crate::plan::LinkName;
 
 /// A round trip through a healthy proxy stays below this even on a busy two-core machine.
 const HEALTHY_ROUND_TRIP: Duration = Duration::from_millis(1_000);
 
 /// What a probe met on one link.
-struct Look {
+struct Observation {
     /// Whether the near end took a connection.
     accepts: Result<(), String>,
     /// The round trip of one question, or what came instead.
@@ -32,9 +32,9 @@ struct Look {
     silent: bool,
 }
 
-async fn look(link: LinkName, field: &Field, limit: Duration) -> Look {
+async fn observe(link: LinkName, sut: &SystemUnderTest, limit: Duration) -> Observation {
     let accepts = async {
-        let address = field.environment.proxies().address(link).map_err(|error| error.to_string())?;
+        let address = sut.environment.proxies().address(link).map_err(|error| error.to_string())?;
         match tokio::time::timeout(PROBE_LIMIT, TcpStream::connect(address)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
@@ -43,25 +43,26 @@ async fn look(link: LinkName, field: &Field, limit: Duration) -> Look {
     };
     let accepts = accepts.await;
     let asked = Instant::now();
-    let answer = field.environment.probe_link(link, limit).await;
+    let answer = sut.environment.probe_link(link, limit).await;
     let silent = answer.is_err() && asked.elapsed() >= limit.mul_f64(0.95);
-    Look { accepts, answer, silent }
+    Observation { accepts, answer, silent }
 }
 
 /// Looks for links that are up again. Toxics of other faults may keep them from answering.
-async fn up(links: &[LinkName], field: &Field) -> Result<String, String> {
-    well(links, field, |seen| seen.accepts.clone()).await
+async fn up(links: &[LinkName], sut: &SystemUnderTest) -> Result<String, String> {
+    well(links, sut, |seen| seen.accepts.clone()).await
 }
 
 /// Looks for links that answer quickly, or have an excuse: something else is in force on them.
 async fn well(
     links: &[LinkName],
-    field: &Field,
-    least: impl Fn(&Look) -> Result<(), String>,
+    sut: &SystemUnderTest,
+    least: impl Fn(&Observation) -> Result<(), String>,
 ) -> Result<String, String> {
-    let looks = links.iter().map(|link| async move { (*link, look(*link, field, PROBE_LIMIT).await) });
+    let observations =
+        links.iter().map(|link| async move { (*link, observe(*link, sut, PROBE_LIMIT).await) });
     let mut texts = Vec::new();
-    for (link, seen) in futures_util::future::join_all(looks).await {
+    for (link, seen) in futures_util::future::join_all(observations).await {
         least(&seen).map_err(|error| format!("{link} {error}"))?;
         let ill = match &seen.answer {
             Ok(took) if *took < HEALTHY_ROUND_TRIP => {
@@ -71,7 +72,7 @@ async fn well(
             Ok(took) => format!("{link} still takes {} ms", took.as_millis()),
             Err(error) => format!("{link} {error}"),
         };
-        match others(link, field).await? {
+        match others(link, sut).await? {
             Some(others) => texts.push(format!("{link} is rid of it; {others}")),
             None => return Err(ill),
         }
@@ -80,8 +81,8 @@ async fn well(
 }
 
 /// What the proxy says is in force on a link. The fault that asks has taken its own off by then, and read that back.
-async fn others(link: LinkName, field: &Field) -> Result<Option<String>, String> {
-    let state = field.environment.proxies().state(link).await.map_err(|error| error.to_string())?;
+async fn others(link: LinkName, sut: &SystemUnderTest) -> Result<Option<String>, String> {
+    let state = sut.environment.proxies().state(link).await.map_err(|error| error.to_string())?;
     if !state.enabled {
         return Ok(Some("another fault holds it down".to_owned()));
     }
@@ -91,13 +92,13 @@ async fn others(link: LinkName, field: &Field) -> Result<Option<String>, String>
 
 async fn each(
     links: &[LinkName],
-    field: &Field,
+    sut: &SystemUnderTest,
     limit: Duration,
-    judge: impl Fn(LinkName, Look) -> Result<String, String>,
+    judge: impl Fn(LinkName, Observation) -> Result<String, String>,
 ) -> Result<String, String> {
-    let looks = links.iter().map(|link| async move { (*link, look(*link, field, limit).await) });
+    let observations = links.iter().map(|link| async move { (*link, observe(*link, sut, limit).await) });
     let mut texts = Vec::new();
-    for (link, seen) in futures_util::future::join_all(looks).await {
+    for (link, seen) in futures_util::future::join_all(observations).await {
         match judge(link, seen) {
             Ok(text) => texts.push(format!("{link} {text}")),
             Err(text) => return Err(format!("{link} {text}")),

@@ -8,8 +8,8 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    faults::{self, Field, PROBE_LIMIT},
-    history::{FaultStep, Recorder, What},
+    faults::{self, PROBE_LIMIT, SystemUnderTest},
+    history::{EventKind, FaultStep, Recorder},
     plan::{Plan, PlannedFault},
     progress::Progress,
     wait,
@@ -19,7 +19,7 @@ use crate::{
 const PROOF_LIMIT: Duration = Duration::from_secs(8);
 
 /// One probe that meets a silent service or link, and a little more.
-const ONE_LOOK: Duration = PROBE_LIMIT.saturating_add(Duration::from_millis(500));
+const ONE_PROBE: Duration = PROBE_LIMIT.saturating_add(Duration::from_millis(500));
 
 /// The faults in force right now, for the live display.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +45,7 @@ impl InForce {
 pub async fn play(
     plan: &Plan,
     zero: Instant,
-    field: &Field,
+    sut: &SystemUnderTest,
     recorder: &Recorder,
     in_force: &InForce,
     progress: &Progress,
@@ -56,7 +56,7 @@ pub async fn play(
             number,
             planned: planned.clone(),
             zero,
-            field: field.clone(),
+            sut: sut.clone(),
             recorder: recorder.clone(),
             in_force: in_force.clone(),
             progress: progress.clone(),
@@ -71,7 +71,7 @@ struct One {
     number: u32,
     planned: PlannedFault,
     zero: Instant,
-    field: Field,
+    sut: SystemUnderTest,
     recorder: Recorder,
     in_force: InForce,
     progress: Progress,
@@ -88,7 +88,7 @@ impl One {
         }
         let name = self.planned.fault.to_string();
         self.step(FaultStep::Asked);
-        let mut active = match faults::inject(&self.planned.fault, &self.field).await {
+        let mut active = match faults::inject(&self.planned.fault, &self.sut).await {
             Ok(active) => active,
             Err(error) => {
                 self.say(&format!("{name}: NOT injected: {error}"));
@@ -100,8 +100,8 @@ impl One {
         self.in_force.set(self.number, Some(name.clone()));
         self.cancel.run_until_cancelled(active.grown()).await;
         // An injection that took longer than the fault was to last leaves one good look all the same.
-        let left = ends.saturating_duration_since(Instant::now()).max(ONE_LOOK);
-        let look = async || active.prove(&self.field).await;
+        let left = ends.saturating_duration_since(Instant::now()).max(ONE_PROBE);
+        let look = async || active.prove(&self.sut).await;
         let proof = wait::until("evidence of the fault", PROOF_LIMIT.min(left), look).await;
         match proof {
             Ok(evidence) => {
@@ -121,7 +121,7 @@ impl One {
         };
         self.cancel.run_until_cancelled(over).await;
         self.step(FaultStep::HealAsked);
-        let healed = active.heal(&self.field).await;
+        let healed = active.heal(&self.sut).await;
         self.in_force.set(self.number, None);
         match healed {
             Ok(evidence) => {
@@ -136,7 +136,7 @@ impl One {
     }
 
     fn step(&self, step: FaultStep) {
-        self.recorder.record(What::Fault { fault: self.number, step });
+        self.recorder.record(EventKind::Fault { fault: self.number, step });
     }
 
     fn say(&self, text: &str) {

@@ -11,14 +11,14 @@ pub(super) use self::{
     frozen::Frozen,
     rolling_restart::RollingRestart,
 };
-use super::{Field, Seen};
+use super::{Seen, SystemUnderTest};
 use crate::plan::ProcessName;
 
 /// Every process is alive and well.
-async fn alive(processes: &[ProcessName], field: &Field) -> Seen {
+async fn alive(processes: &[ProcessName], sut: &SystemUnderTest) -> Seen {
     let mut seen = Vec::new();
     for process in processes {
-        seen.push(field.cluster.look_alive(*process).await?);
+        seen.push(sut.cluster.observe_alive(*process).await?);
     }
     Ok(seen.join("; "))
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Fault, FaultError, Field, PROBE_LIMIT, Seen};
+use super::{Fault, FaultError, PROBE_LIMIT, Seen, SystemUnderTest};
 use crate::plan::Service;
 
 /// A service that is there answers within this time.
@@ -30,8 +30,8 @@ pub(super) struct ServiceAway {
 
 #[async_trait(?Send)]
 impl Fault for ServiceAway {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
-        let environment = &field.environment;
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
+        let environment = &sut.environment;
         match self.how {
             How::Stopped => environment.stop(self.service).await?,
             How::Killed => environment.kill(self.service).await?,
@@ -40,15 +40,15 @@ impl Fault for ServiceAway {
         Ok(())
     }
 
-    async fn prove(&self, field: &Field) -> Seen {
-        match field.environment.probe(self.service, PROBE_LIMIT).await {
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
+        match sut.environment.probe(self.service, PROBE_LIMIT).await {
             Err(error) => Ok(format!("{} does not answer: {error}", self.service)),
             Ok(answer) => Err(format!("{} answers: {answer}", self.service)),
         }
     }
 
-    async fn end(&mut self, field: &Field) -> Result<Option<String>, FaultError> {
-        let environment = &field.environment;
+    async fn end(&mut self, sut: &SystemUnderTest) -> Result<Option<String>, FaultError> {
+        let environment = &sut.environment;
         match self.how {
             How::Frozen => environment.unpause(self.service).await?,
             // One that would not stop may be there still.
@@ -61,7 +61,7 @@ impl Fault for ServiceAway {
         Ok(None)
     }
 
-    async fn gone(&self, field: &Field) -> Seen {
-        field.environment.probe(self.service, PROBE_LIMIT).await
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        sut.environment.probe(self.service, PROBE_LIMIT).await
     }
 }

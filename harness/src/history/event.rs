@@ -14,12 +14,12 @@ pub struct Event {
     /// When, in microseconds since the run began ([`crate::clock::Clock`]).
     pub at_us: u64,
     /// What.
-    pub what: What,
+    pub what: EventKind,
 }
 
 /// What happened. Messages, users and rooms are numbers of the plan; processes are names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum What {
+pub enum EventKind {
     /// The run entered a phase. [`Phase::Load`] is the zero of the schedule and of the fault timeline.
     Phase(Phase),
 
@@ -29,7 +29,7 @@ pub enum What {
     /// The session ended, for whatever reason.
     Disconnected { user: u32, node: u16, why: String },
     /// A room was entered or resumed; every message of the room at or after `offset` is owed to the user, until the
-    /// user leaves. After a reconnect with `resumed`, the debt runs on from before without a hole.
+    /// user leaves. After a reconnect with `resumed`, the expectation runs on from before without a hole.
     Joined { user: u32, room: u32, partition: i32, offset: i64, resumed: bool },
     /// The user was refused a room (or a resume), and will try again.
     JoinFailed { user: u32, room: u32, why: String },
@@ -42,10 +42,10 @@ pub enum What {
     NotSent { message: u32 },
     /// The promise was given.
     Acked { message: u32, partition: i32, offset: i64 },
-    /// The node said no; `Code::Unavailable` is recorded as [`What::Indeterminate`] instead.
+    /// The node said no; `Code::Unavailable` is recorded as [`EventKind::Indeterminate`] instead.
     Refused { message: u32, code: Code },
     /// No answer, or an answer that leaves it open: the message may or may not be in the log.
-    Indeterminate { message: u32, why: Why },
+    Indeterminate { message: u32, why: Reason },
     /// A message reached a member's socket.
     Received { user: u32, message: u32, partition: i32, offset: i64, replayed: bool },
     /// Something reached a socket that no plan explains: an unknown id, a wrong body, a room the user is not in.
@@ -99,8 +99,8 @@ pub enum What {
     /// The user asked to resume a room from `offset`, and the log no longer has it. The user joins afresh, and what the
     /// room said from that offset on is owed all the same.
     ResumeRefused { user: u32, room: u32, partition: i32, offset: i64 },
-    /// A stranger (a fault's, no user of the plan) sent a frame that no node may take, and what the node made of it.
-    Stranger { fault: u32, frame: String, treated: Treated },
+    /// A bad client (of a fault, not a user of the plan) sent a frame that no node may take, and what the node made of it.
+    BadFrame { fault: u32, frame: String, treated: Reaction },
 
     // -- poison (recorded by the verifier) ---------------------------------------------------------------------------
     /// The final read found a record that a fault put into the log. `partition` and `offset` are its place in the log,
@@ -115,9 +115,9 @@ pub enum What {
     Unsettled { why: String },
 }
 
-/// What a node made of a stranger's bad frame.
+/// What a node made of a bad frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Treated {
+pub enum Reaction {
     /// The connection was ended.
     Cut,
     /// The verb was answered with an error.
@@ -146,8 +146,8 @@ pub enum Phase {
     /// Every fault is healed and verified so.
     Healed,
     /// Users and ledgers have come to rest, or the time for it ran out. If something still moved then, a
-    /// [`What::Unsettled`] stands before this and makes every absence doubtful. If nothing had moved for long, nothing more
-    /// was to come: that is at rest, too, with a [`What::Note`] of what was missing.
+    /// [`EventKind::Unsettled`] stands before this and makes every absence doubtful. If nothing had moved for long, nothing more
+    /// was to come: that is at rest, too, with a [`EventKind::Note`] of what was missing.
     Settled,
     /// The final reads are done.
     Read,
@@ -155,7 +155,7 @@ pub enum Phase {
 
 /// Why a message's fate is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Why {
+pub enum Reason {
     /// No ack within `ack_timeout_ms`.
     Timeout,
     /// The session ended first.

@@ -39,7 +39,7 @@ pub enum HistoryError {
         source: std::io::Error,
     },
     /// It does not begin as a history does.
-    #[error("{path} is no history: it does not begin with `squall-history`")]
+    #[error("{path} is not a history: it does not begin with `squall-history`")]
     NotAHistory {
         /// The file.
         path: String,
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::Clock,
-        history::{HistoryWriter, Phase, What},
+        history::{EventKind, HistoryWriter, Phase},
     };
 
     /// A recorded file of `events` notes, as the recorder writes it.
@@ -235,9 +235,9 @@ mod tests {
         let path = dir.join("history");
         let (recorder, writer) = HistoryWriter::create(&path, Clock::start()).unwrap();
         for message in 0..events {
-            recorder.record(What::Sent { message });
+            recorder.record(EventKind::Sent { message });
         }
-        recorder.record(What::Phase(Phase::Read));
+        recorder.record(EventKind::Phase(Phase::Read));
         drop(recorder);
         writer.finish().unwrap();
         path
@@ -250,7 +250,7 @@ mod tests {
         let mut file = HistoryFile::open(&path).unwrap();
         let events: Vec<_> = file.by_ref().map(Result::unwrap).collect();
         assert_eq!(events.len(), 10_001);
-        assert_eq!(events[7_000].what, What::Sent { message: 7_000 });
+        assert_eq!(events[7_000].what, EventKind::Sent { message: 7_000 });
         assert_eq!(file.cut(), None);
     }
 

@@ -2,12 +2,12 @@
 
 use crate::{
     history::{
-        event::{Event, What},
+        event::{Event, EventKind},
         file::Cut,
         groups::Groups,
         index::{
-            BadFrames, Entry, Fate, GeneratorSecond, History, LedgerState, Life, NOWHERE, Poison, ProcessDid,
-            ProcessStep, Receipt, Sample, UserDid, UserStep,
+            BadFrames, Entry, Fate, GeneratorSecond, History, LedgerState, MessageOutcome, NOWHERE, Poison,
+            ProcessEvent, ProcessStep, Receipt, Sample, UserEvent, UserStep,
         },
     },
     plan::Plan,
@@ -41,66 +41,70 @@ impl Fold {
         self.history.events += 1;
         self.history.last_us = self.history.last_us.max(at_us);
         match event.what {
-            What::Sent { .. }
-            | What::NotSent { .. }
-            | What::Acked { .. }
-            | What::AckedUnplaced { .. }
-            | What::Refused { .. }
-            | What::Indeterminate { .. } => self.push_fate(at_us, &event.what),
-            What::Received { user, message, partition, offset, replayed } => {
+            EventKind::Sent { .. }
+            | EventKind::NotSent { .. }
+            | EventKind::Acked { .. }
+            | EventKind::AckedUnplaced { .. }
+            | EventKind::Refused { .. }
+            | EventKind::Indeterminate { .. } => self.push_fate(at_us, &event.what),
+            EventKind::Received { user, message, partition, offset, replayed } => {
                 if self.knows_message(message) && self.knows_user(user) {
                     let receipt = Receipt { at_us, offset, message, user, partition, replayed };
                     self.history.receipts.push(receipt);
                 }
             }
-            What::ReceivedUnplaced { user, message } => {
+            EventKind::ReceivedUnplaced { user, message } => {
                 if self.knows_message(message) && self.knows_user(user) {
                     let (partition, offset) = NOWHERE;
                     let receipt = Receipt { at_us, offset, message, user, partition, replayed: false };
                     self.history.receipts.push(receipt);
                 }
             }
-            What::Connected { user, node } => self.push_user(at_us, user, UserDid::Connected { node }),
-            What::Disconnected { user, node, why } => {
-                self.push_user(at_us, user, UserDid::Disconnected { node, why });
+            EventKind::Connected { user, node } => self.push_user(at_us, user, UserEvent::Connected { node }),
+            EventKind::Disconnected { user, node, why } => {
+                self.push_user(at_us, user, UserEvent::Disconnected { node, why });
             }
-            What::Joined { user, room, partition, offset, resumed } => {
-                self.push_user(at_us, user, UserDid::Joined { room, partition, offset, resumed });
+            EventKind::Joined { user, room, partition, offset, resumed } => {
+                self.push_user(at_us, user, UserEvent::Joined { room, partition, offset, resumed });
             }
-            What::JoinedUnplaced { user, room } => {
+            EventKind::JoinedUnplaced { user, room } => {
                 let (partition, offset) = NOWHERE;
-                self.push_user(at_us, user, UserDid::Joined { room, partition, offset, resumed: false });
+                self.push_user(at_us, user, UserEvent::Joined { room, partition, offset, resumed: false });
             }
-            What::JoinFailed { user, room, why } => {
-                self.push_user(at_us, user, UserDid::JoinFailed { room, why })
+            EventKind::JoinFailed { user, room, why } => {
+                self.push_user(at_us, user, UserEvent::JoinFailed { room, why })
             }
-            What::Left { user, room } => self.push_user(at_us, user, UserDid::Left { room }),
-            What::ResumeRefused { user, room, partition, offset } => {
-                self.push_user(at_us, user, UserDid::ResumeRefused { room, partition, offset });
+            EventKind::Left { user, room } => self.push_user(at_us, user, UserEvent::Left { room }),
+            EventKind::ResumeRefused { user, room, partition, offset } => {
+                self.push_user(at_us, user, UserEvent::ResumeRefused { room, partition, offset });
             }
-            What::Unexplained { user, detail } => {
+            EventKind::Unexplained { user, detail } => {
                 self.history.unexplained_total += 1;
                 if self.history.unexplained.len() < KEPT_MAX {
                     self.history.unexplained.push((at_us, user, detail));
                 }
             }
-            What::Started { process, pid } => self.push_process(at_us, &process, ProcessDid::Started { pid }),
-            What::Ready { process } => self.push_process(at_us, &process, ProcessDid::Ready),
-            What::Exited { process, status, asked } => {
-                self.push_process(at_us, &process, ProcessDid::Exited { status, asked });
+            EventKind::Started { process, pid } => {
+                self.push_process(at_us, &process, ProcessEvent::Started { pid })
             }
-            What::Lifecycle { process, event } => self.push_process(at_us, &process, ProcessDid::Said(event)),
-            What::Sample { process, rss_kib, open_files, threads, cpu_ms } => {
+            EventKind::Ready { process } => self.push_process(at_us, &process, ProcessEvent::Ready),
+            EventKind::Exited { process, status, asked } => {
+                self.push_process(at_us, &process, ProcessEvent::Exited { status, asked });
+            }
+            EventKind::Lifecycle { process, event } => {
+                self.push_process(at_us, &process, ProcessEvent::Said(event))
+            }
+            EventKind::Sample { process, rss_kib, open_files, threads, cpu_ms } => {
                 let process = self.process(&process);
                 self.history.samples.push(Sample { at_us, process, rss_kib, open_files, threads, cpu_ms });
             }
-            What::InKafka { message, partition, offset, body_ok } if self.knows_message(message) => {
+            EventKind::InKafka { message, partition, offset, body_ok } if self.knows_message(message) => {
                 self.history.kafka.push(Entry { offset, message, partition, body_ok });
             }
-            What::InPostgres { message, partition, offset, body_ok } if self.knows_message(message) => {
+            EventKind::InPostgres { message, partition, offset, body_ok } if self.knows_message(message) => {
                 self.history.postgres.push(Entry { offset, message, partition, body_ok });
             }
-            What::InDeadLetters { message, reason } if self.knows_message(message) => {
+            EventKind::InDeadLetters { message, reason } if self.knows_message(message) => {
                 self.history.dead_letters.push((message, reason));
             }
             other => self.push_account(at_us, other),
@@ -108,38 +112,38 @@ impl Fold {
     }
 
     /// Phases, faults, ledgers, and the harness about itself.
-    fn push_account(&mut self, at_us: u64, what: What) {
+    fn push_account(&mut self, at_us: u64, what: EventKind) {
         let history = &mut self.history;
         match what {
-            What::Phase(phase) => history.phases.push((phase, at_us)),
-            What::Fault { fault, step } => match history.faults.get_mut(fault as usize) {
+            EventKind::Phase(phase) => history.phases.push((phase, at_us)),
+            EventKind::Fault { fault, step } => match history.faults.get_mut(fault as usize) {
                 Some(steps) => steps.push((at_us, step)),
                 None => history.doubts.push(format!("the history has a fault {fault} that the plan has not")),
             },
-            What::Poison { ledger, partition, offset, reason } => {
+            EventKind::Poison { ledger, partition, offset, reason } => {
                 history.poison.push(Poison { ledger, partition, offset, reason });
             }
-            What::Foreign { ledger, detail } => {
+            EventKind::Foreign { ledger, detail } => {
                 history.foreign_total += 1;
                 if history.foreign.len() < KEPT_MAX {
                     history.foreign.push((ledger, detail));
                 }
             }
-            What::LedgerRead { ledger, entries } => {
+            EventKind::LedgerRead { ledger, entries } => {
                 history.ledgers[ledger as usize] = LedgerState::Read { entries }
             }
-            What::LedgerUnreadable { ledger, why } => {
+            EventKind::LedgerUnreadable { ledger, why } => {
                 history.ledgers[ledger as usize] = LedgerState::Unreadable { why };
             }
-            What::Generator { lateness_max_us, sent, cpu_ms, rss_kib } => {
+            EventKind::Generator { lateness_max_us, sent, cpu_ms, rss_kib } => {
                 history.generator.push(GeneratorSecond { at_us, lateness_max_us, sent, cpu_ms, rss_kib });
             }
-            What::Note { text } => history.notes.push((at_us, text)),
-            What::Lost { events } => self.lost = self.lost.saturating_add(events),
-            What::Unsettled { why } => {
+            EventKind::Note { text } => history.notes.push((at_us, text)),
+            EventKind::Lost { events } => self.lost = self.lost.saturating_add(events),
+            EventKind::Unsettled { why } => {
                 history.doubts.push(format!("something still moved when the time to settle ran out: {why}"));
             }
-            What::Stranger { fault, frame, treated } => {
+            EventKind::BadFrame { fault, frame, treated } => {
                 let alike = |known: &&mut BadFrames| {
                     known.fault == fault && known.frame == frame && known.treated == treated
                 };
@@ -156,13 +160,13 @@ impl Fold {
         }
     }
 
-    fn push_fate(&mut self, at_us: u64, what: &What) {
+    fn push_fate(&mut self, at_us: u64, what: &EventKind) {
         let (message, fate) = match *what {
-            What::Sent { message } => (message, Fate::Unanswered),
-            What::NotSent { message } => (message, Fate::NotSent),
-            What::Acked { message, .. } | What::AckedUnplaced { message } => (message, Fate::Acked),
-            What::Refused { message, code } => (message, Fate::Refused(code)),
-            What::Indeterminate { message, why } => (message, Fate::Indeterminate(why)),
+            EventKind::Sent { message } => (message, Fate::Unanswered),
+            EventKind::NotSent { message } => (message, Fate::NotSent),
+            EventKind::Acked { message, .. } | EventKind::AckedUnplaced { message } => (message, Fate::Acked),
+            EventKind::Refused { message, code } => (message, Fate::Refused(code)),
+            EventKind::Indeterminate { message, why } => (message, Fate::Indeterminate(why)),
             _ => return,
         };
         if !self.knows_message(message) {
@@ -182,7 +186,7 @@ impl Fold {
             life.fate = fate;
             life.fate_us = at_us;
         }
-        if let What::Acked { partition, offset, .. } = *what
+        if let EventKind::Acked { partition, offset, .. } = *what
             && life.fate == Fate::Acked
             && life.fate_us == at_us
         {
@@ -191,13 +195,13 @@ impl Fold {
         }
     }
 
-    fn push_user(&mut self, at_us: u64, user: u32, what: UserDid) {
+    fn push_user(&mut self, at_us: u64, user: u32, what: UserEvent) {
         if self.knows_user(user) {
             self.history.user_steps.push(UserStep { at_us, user, what });
         }
     }
 
-    fn push_process(&mut self, at_us: u64, name: &str, what: ProcessDid) {
+    fn push_process(&mut self, at_us: u64, name: &str, what: ProcessEvent) {
         let process = self.process(name);
         self.history.process_steps.push(ProcessStep { at_us, process, what });
     }
@@ -219,7 +223,7 @@ impl Fold {
         }
         let length = message as usize + 1;
         if self.history.messages.len() < length {
-            self.history.messages.resize(length, Life::UNSEEN);
+            self.history.messages.resize(length, MessageOutcome::UNSEEN);
         }
         true
     }

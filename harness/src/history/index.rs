@@ -7,7 +7,7 @@ use chat_protocol::events::Code;
 
 use crate::{
     history::{
-        event::{Event, FaultStep, Ledger, Lifecycle, Phase, Treated, Why},
+        event::{Event, FaultStep, Ledger, Lifecycle, Phase, Reaction, Reason},
         file::Cut,
         fold::Fold,
         groups::Groups,
@@ -35,12 +35,12 @@ pub enum Fate {
     /// The node said no: nothing was written.
     Refused(Code),
     /// It may or may not be in the log.
-    Indeterminate(Why),
+    Indeterminate(Reason),
 }
 
 /// A message from its sender's side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Life {
+pub struct MessageOutcome {
     pub(crate) sent_us: u64,
     pub(crate) fate_us: u64,
     pub(crate) offset: i64,
@@ -48,7 +48,7 @@ pub struct Life {
     pub(crate) fate: Fate,
 }
 
-impl Life {
+impl MessageOutcome {
     pub(crate) const UNSEEN: Self =
         Self { sent_us: NEVER, fate_us: NEVER, offset: NOWHERE.1, partition: NOWHERE.0, fate: Fate::Unseen };
 
@@ -148,13 +148,13 @@ pub struct UserStep {
     /// Who.
     pub user: u32,
     /// What.
-    pub what: UserDid,
+    pub what: UserEvent,
 }
 
 /// What a user did, or what was done to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of the events of the same name")]
-pub enum UserDid {
+pub enum UserEvent {
     /// A session began.
     Connected { node: u16 },
     /// The session ended.
@@ -169,7 +169,7 @@ pub enum UserDid {
     ResumeRefused { room: u32, partition: i32, offset: i64 },
 }
 
-/// What nodes made of the bad frames of one kind that strangers sent.
+/// What nodes made of the bad frames of one kind that bad clients sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadFrames {
     /// Index into `plan.faults`.
@@ -177,7 +177,7 @@ pub struct BadFrames {
     /// Which frame.
     pub frame: String,
     /// What became of it.
-    pub treated: Treated,
+    pub treated: Reaction,
     /// How often.
     pub times: u64,
 }
@@ -190,13 +190,13 @@ pub struct ProcessStep {
     /// Index into [`History::processes`].
     pub process: u16,
     /// What.
-    pub what: ProcessDid,
+    pub what: ProcessEvent,
 }
 
 /// What a process did.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "the fields are those of the events of the same name")]
-pub enum ProcessDid {
+pub enum ProcessEvent {
     /// A life began.
     Started { pid: u32 },
     /// It answered `/readyz`.
@@ -260,7 +260,7 @@ pub enum LedgerState {
 /// A run, in columns.
 #[derive(Debug, Default)]
 pub struct History {
-    pub(crate) messages: Vec<Life>,
+    pub(crate) messages: Vec<MessageOutcome>,
     pub(crate) receipts: Vec<Receipt>,
     pub(crate) receipts_of_message: Groups,
     pub(crate) receipts_of_user: Groups,
@@ -294,7 +294,7 @@ pub struct History {
 }
 
 impl History {
-    /// What nodes made of strangers' bad frames, by fault, frame and treatment.
+    /// What nodes made of bad frames of clients, by fault, frame and treatment.
     pub fn bad_frames(&self) -> &[BadFrames] {
         &self.bad_frames
     }
@@ -314,8 +314,8 @@ impl History {
     }
 
     /// A message from its sender's side.
-    pub fn life(&self, message: u32) -> Life {
-        self.messages.get(message as usize).copied().unwrap_or(Life::UNSEEN)
+    pub fn outcome(&self, message: u32) -> MessageOutcome {
+        self.messages.get(message as usize).copied().unwrap_or(MessageOutcome::UNSEEN)
     }
 
     /// Every receipt of a message, in file order.

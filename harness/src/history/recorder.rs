@@ -1,5 +1,5 @@
 //! One bounded channel into one file. Recording never waits for the disk. What does not fit is counted, and the count is
-//! written into the file ([`What::Lost`]): a history with holes says so to whoever judges it, whenever, and its absences
+//! written into the file ([`EventKind::Lost`]): a history with holes says so to whoever judges it, whenever, and its absences
 //! prove nothing. A write error (a full disk) is an error of the run.
 //!
 //! File format: the line `squall-history 1\n`, then frames `[u32 length][u32 crc32][postcard Vec<Event>]`, little endian.
@@ -20,7 +20,7 @@ use std::{
 
 use crate::{
     clock::Clock,
-    history::event::{Event, HISTORY_FORMAT, What},
+    history::event::{Event, EventKind, HISTORY_FORMAT},
 };
 
 /// Events that may wait for the disk: two seconds of 100,000 events/s, about 16 MiB.
@@ -66,12 +66,12 @@ pub struct Recorder {
 
 impl Recorder {
     /// Records what happened just now.
-    pub fn record(&self, what: What) {
+    pub fn record(&self, what: EventKind) {
         self.record_at(Instant::now(), what);
     }
 
     /// Records what happened at an instant taken earlier (a socket's reader stamps before it parses).
-    pub fn record_at(&self, at: Instant, what: What) {
+    pub fn record_at(&self, at: Instant, what: EventKind) {
         let event = Event { at_us: self.clock.us_at(at), what };
         if self.queue.try_send(event).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
@@ -80,7 +80,7 @@ impl Recorder {
 
     /// Records what happened just now, and waits for room in the queue. For who has read millions of things at once and has
     /// the time; blocks the thread.
-    pub fn record_waiting(&self, what: What) {
+    pub fn record_waiting(&self, what: EventKind) {
         let event = Event { at_us: self.clock.now_us(), what };
         if self.queue.send(event).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
@@ -177,7 +177,10 @@ fn write_all(
             // gone, nothing can be lost any more, so the last time it is said is after the last loss.
             let lost = lost.load(Ordering::Relaxed);
             if lost > closed.lost {
-                frame.push(Event { at_us: clock.now_us(), what: What::Lost { events: lost - closed.lost } });
+                frame.push(Event {
+                    at_us: clock.now_us(),
+                    what: EventKind::Lost { events: lost - closed.lost },
+                });
                 closed.lost = lost;
             }
             bytes = write_frame(&mut file, &frame, bytes)?;
@@ -215,8 +218,8 @@ fn write_frame(
 mod tests {
     use super::*;
 
-    fn received(message: u32) -> What {
-        What::Received {
+    fn received(message: u32) -> EventKind {
+        EventKind::Received {
             user: message % 1_000,
             message,
             partition: 3,
@@ -266,8 +269,8 @@ mod tests {
         recorder.lose(3);
         drop(recorder);
         assert_eq!(writer.finish().unwrap(), Closed { events: 1, lost: 3 });
-        let events: Vec<What> = read(&path).into_iter().map(|event| event.what).collect();
-        assert_eq!(events, [received(1), What::Lost { events: 3 }]);
+        let events: Vec<EventKind> = read(&path).into_iter().map(|event| event.what).collect();
+        assert_eq!(events, [received(1), EventKind::Lost { events: 3 }]);
     }
 
     #[test]
@@ -302,7 +305,7 @@ mod tests {
         recorder.lose(4);
         drop(recorder);
         assert_eq!(writer.finish().unwrap(), Closed { events: 0, lost: 7 });
-        assert_eq!(said(), [What::Lost { events: 3 }, What::Lost { events: 4 }]);
+        assert_eq!(said(), [EventKind::Lost { events: 3 }, EventKind::Lost { events: 4 }]);
     }
 
     #[test]

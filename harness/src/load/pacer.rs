@@ -15,13 +15,13 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::World;
-use crate::history::What;
+use crate::history::EventKind;
 
 /// Messages that may wait for one user. A user answers its queue at once, with or without a session; a full one means that
 /// the generator itself has stood still.
 pub(super) const DUE_MAX: usize = 256;
 /// How often a sleeping pacer looks whether it is still wanted.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const CHECK_EVERY: Duration = Duration::from_millis(100);
 
 /// The running thread. Dropping it stops it.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Pacer {
                 let told =
                     users.get(arrival.user as usize).is_some_and(|user| user.try_send(message).is_ok());
                 if !told {
-                    world.recorder.record(What::NotSent { message });
+                    world.recorder.record(EventKind::NotSent { message });
                     world.stats.not_sent.fetch_add(1, Relaxed);
                 }
             }
@@ -82,6 +82,6 @@ fn sleep_until(due: Instant, stop: &AtomicBool) -> bool {
         if left.is_zero() {
             return true;
         }
-        std::thread::park_timeout(left.min(LOOK_EVERY));
+        std::thread::park_timeout(left.min(CHECK_EVERY));
     }
 }

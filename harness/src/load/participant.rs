@@ -40,7 +40,7 @@ use super::{
     client_faults::Script,
     socket_io::{Frame, Session, SessionError, codec::Incoming},
 };
-use crate::history::{What, Why};
+use crate::history::{EventKind, Reason};
 
 /// Longest wait for the answer to `join` or `resume`. A resume may read a long way back from Kafka, so it gets more time
 /// than a message; a user who waits longer reloads the page.
@@ -162,7 +162,7 @@ impl Participant {
         if *self.stage.borrow() == Stage::Finishing {
             self.leave_rooms().await;
         }
-        if let Link::Online(session) = self.go_offline("the run ended", Why::RunEnded) {
+        if let Link::Online(session) = self.go_offline("the run ended", Reason::RunEnded) {
             session.goodbye().await;
         }
     }
@@ -268,7 +268,7 @@ impl Participant {
     }
 
     fn on_connected(&mut self, session: Box<Session>) {
-        self.world.recorder.record(What::Connected { user: self.user, node: self.node_number() });
+        self.world.recorder.record(EventKind::Connected { user: self.user, node: self.node_number() });
         self.world.stats.connected.fetch_add(1, Relaxed);
         self.link = Link::Online(session);
         let now = Instant::now();
@@ -310,7 +310,7 @@ impl Participant {
         if matches!(emitted, Err(SessionError::Stalled)) {
             self.not_sent(at, message);
         } else {
-            world.recorder.record_at(at, What::Sent { message });
+            world.recorder.record_at(at, EventKind::Sent { message });
             world.stats.count_sent(self.since_due(at, message));
         }
         match emitted {
@@ -321,7 +321,7 @@ impl Participant {
             Err(error) => {
                 // A transport that failed may have carried the message first.
                 if !matches!(error, SessionError::Stalled) {
-                    self.open_fate(at, message, Why::Disconnected);
+                    self.open_fate(at, message, Reason::Disconnected);
                 }
                 self.on_session_end(&error);
             }
@@ -329,7 +329,7 @@ impl Participant {
     }
 
     fn not_sent(&mut self, at: Instant, message: u32) {
-        self.world.recorder.record_at(at, What::NotSent { message });
+        self.world.recorder.record_at(at, EventKind::NotSent { message });
         self.world.stats.not_sent.fetch_add(1, Relaxed);
     }
 
@@ -355,7 +355,7 @@ impl Participant {
         };
         self.world.stats.disconnects.fetch_add(1, Relaxed);
         self.world.stats.trouble(&format!("node-{}: {why}", self.node + 1));
-        self.go_offline(&why, Why::Disconnected);
+        self.go_offline(&why, Reason::Disconnected);
         self.try_next_node();
     }
 
@@ -368,12 +368,12 @@ impl Participant {
     }
 
     /// Ends the session, if there is one, and closes the books on it. Returns what there was.
-    fn go_offline(&mut self, why: &str, open: Why) -> Link {
+    fn go_offline(&mut self, why: &str, open: Reason) -> Link {
         let offline = Link::Offline { retry_at: Instant::now() };
         let link = std::mem::replace(&mut self.link, offline);
         if link.is_online() {
             let disconnected =
-                What::Disconnected { user: self.user, node: self.node_number(), why: why.to_owned() };
+                EventKind::Disconnected { user: self.user, node: self.node_number(), why: why.to_owned() };
             self.world.recorder.record(disconnected);
             self.world.stats.connected.fetch_sub(1, Relaxed);
             self.set_joined(false);

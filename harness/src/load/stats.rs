@@ -21,7 +21,7 @@ pub struct LiveStats {
     pub joined: AtomicU64,
     /// Messages handed to a socket.
     pub sent: AtomicU64,
-    /// Messages that were due and never left: see `What::NotSent`.
+    /// Messages that were due and never left: see `EventKind::NotSent`.
     pub not_sent: AtomicU64,
     /// Promises given, late ones included.
     pub acked: AtomicU64,

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::plan::{ClientFault, Plan, PlannedFault};
 
-/// Name of the one frame of the strangers that is no broken frame: a `send` whose body is above the limit. It must be
+/// Name of the one frame of bad clients that is not a broken frame: a `send` whose body is above the limit. It must be
 /// answered `invalid`.
 pub const OVERSIZE_BODY: &str = "a body above the limit";
 

@@ -63,12 +63,12 @@ pub enum ClientFault {
     /// Clients, none of them users of the plan, break the protocol.
     Malformed {
         /// How many.
-        strangers: u32,
+        clients: u32,
     },
     /// The same clients go beyond its limits.
     Oversize {
         /// How many.
-        strangers: u32,
+        clients: u32,
     },
 }
 
@@ -203,23 +203,19 @@ impl Effects {
                 Self { regroups: true, needs: vec![Service::Kafka], ..none }
             }
             FaultKind::ClientReconnectStorm { share_percent, redial_every_ms } => {
-                clients(ClientFault::ReconnectStorm {
+                struck(ClientFault::ReconnectStorm {
                     share_percent: *share_percent,
                     redial_every_ms: *redial_every_ms,
                 })
             }
             FaultKind::ClientSlow { share_percent } => {
-                clients(ClientFault::Slow { share_percent: *share_percent })
+                struck(ClientFault::Slow { share_percent: *share_percent })
             }
             FaultKind::ClientCrash { share_percent } => {
-                clients(ClientFault::Crash { share_percent: *share_percent })
+                struck(ClientFault::Crash { share_percent: *share_percent })
             }
-            FaultKind::ClientMalformed { strangers } => {
-                clients(ClientFault::Malformed { strangers: *strangers })
-            }
-            FaultKind::ClientOversize { strangers } => {
-                clients(ClientFault::Oversize { strangers: *strangers })
-            }
+            FaultKind::ClientMalformed { clients } => struck(ClientFault::Malformed { clients: *clients }),
+            FaultKind::ClientOversize { clients } => struck(ClientFault::Oversize { clients: *clients }),
         }
     }
 
@@ -291,7 +287,7 @@ pub enum Clash {
     NeedsIt,
 }
 
-fn clients(fault: ClientFault) -> Effects {
+fn struck(fault: ClientFault) -> Effects {
     Effects { clients: Some(fault), ..Effects::default() }
 }
 
@@ -367,7 +363,7 @@ mod tests {
     fn clients_act_out_their_faults_themselves() {
         let crash = FaultKind::ClientCrash { share_percent: 30 };
         assert_eq!(ClientFault::of(&crash).and_then(ClientFault::struck_percent), Some(30));
-        let malformed = FaultKind::ClientMalformed { strangers: 3 };
+        let malformed = FaultKind::ClientMalformed { clients: 3 };
         assert!(of(&malformed).abuses() && !of(&crash).abuses());
         assert_eq!(ClientFault::of(&FaultKind::KafkaPoison), None);
     }

@@ -47,7 +47,7 @@ impl FromStr for Service {
         Self::ALL
             .into_iter()
             .find(|service| service.name() == text)
-            .ok_or_else(|| format!("`{text}` is no service; there are postgres, redis and kafka"))
+            .ok_or_else(|| format!("`{text}` is not a service; there are postgres, redis and kafka"))
     }
 }
 
@@ -72,7 +72,7 @@ impl fmt::Display for ProcessName {
 impl FromStr for ProcessName {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no process; write node-1, writer-2, …");
+        let wrong = || format!("`{text}` is not a process; write node-1, writer-2, …");
         let (kind, number) = text.rsplit_once('-').ok_or_else(wrong)?;
         let number: u16 = number.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?;
         match kind {
@@ -102,7 +102,7 @@ impl FromStr for LinkName {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let (process, service) =
-            text.split_once("->").ok_or_else(|| format!("`{text}` is no link; write node-2->redis"))?;
+            text.split_once("->").ok_or_else(|| format!("`{text}` is not a link; write node-2->redis"))?;
         Ok(Self { process: process.trim().parse()?, service: service.trim().parse()? })
     }
 }
@@ -281,7 +281,7 @@ pub enum FaultKind {
     PostgresDiskFull,
     /// Somebody else produces records into the messages topic that no table can hold, a round a second.
     KafkaPoison,
-    /// A stranger joins the writers' consumer group, is given partitions, writes nothing, and leaves at the end.
+    /// An extra consumer joins the writers' consumer group, is given partitions, writes nothing, and leaves at the end.
     KafkaRebalance,
     /// The messages topic gets more partitions. They stay: healing only sees to it that the writers have them.
     KafkaPartitionsAdded {
@@ -305,15 +305,17 @@ pub enum FaultKind {
         /// Of all users, in percent.
         share_percent: u32,
     },
-    /// Strangers, who are no users of the plan, send frames that break the protocol, over and over.
+    /// Clients that are not users of the plan send frames that break the protocol, over and over.
     ClientMalformed {
         /// How many at once.
-        strangers: u32,
+        #[serde(alias = "strangers")]
+        clients: u32,
     },
-    /// Strangers send frames and bodies above the limits, over and over.
+    /// Such clients send frames and bodies above the limits, over and over.
     ClientOversize {
         /// How many at once.
-        strangers: u32,
+        #[serde(alias = "strangers")]
+        clients: u32,
     },
 }
 
@@ -371,15 +373,15 @@ fn description(fault: &FaultKind) -> String {
         FaultKind::PostgresConnectionLimit => "postgres gives no connection".to_owned(),
         FaultKind::PostgresDiskFull => "postgres disk full".to_owned(),
         FaultKind::KafkaPoison => "poison records in kafka".to_owned(),
-        FaultKind::KafkaRebalance => "a stranger in the writers' group".to_owned(),
+        FaultKind::KafkaRebalance => "an extra consumer in the writers' group".to_owned(),
         FaultKind::KafkaPartitionsAdded { partitions } => format!("{partitions} partitions added"),
         FaultKind::ClientReconnectStorm { share_percent, redial_every_ms } => {
             format!("{share_percent} % of users reconnect every {redial_every_ms} ms")
         }
         FaultKind::ClientSlow { share_percent } => format!("{share_percent} % of users do not read"),
         FaultKind::ClientCrash { share_percent } => format!("{share_percent} % of users vanished"),
-        FaultKind::ClientMalformed { strangers } => format!("{strangers} strangers send malformed frames"),
-        FaultKind::ClientOversize { strangers } => format!("{strangers} strangers send oversize frames"),
+        FaultKind::ClientMalformed { clients } => format!("{clients} clients send malformed frames"),
+        FaultKind::ClientOversize { clients } => format!("{clients} clients send oversize frames"),
     }
 }
 

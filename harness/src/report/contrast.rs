@@ -276,7 +276,7 @@ mod tests {
     use super::*;
     use crate::{
         checkers::{ALL, check_with, fixture::Run},
-        history::What,
+        history::EventKind,
         report::RunFacts,
     };
 
@@ -289,8 +289,8 @@ mod tests {
     /// Message 3 was acked and seen, and is in no ledger; user 1 missed message 5.
     fn lossy() -> Run {
         Run::clean(40).relayed().without(|what| match what {
-            What::InKafka { message, .. } | What::InPostgres { message, .. } => *message == 3,
-            What::ReceivedUnplaced { user, message } => (*user, *message) == (1, 5),
+            EventKind::InKafka { message, .. } | EventKind::InPostgres { message, .. } => *message == 3,
+            EventKind::ReceivedUnplaced { user, message } => (*user, *message) == (1, 5),
             _ => false,
         })
     }
@@ -320,7 +320,7 @@ mod tests {
         let (good, same) = (report(&Run::clean(40)), report(&Run::clean(40).relayed()));
         assert!(Contrast::of(&good, &same).headline().starts_with("both hold"));
         let broken =
-            report(&Run::clean(40).without(|what| matches!(what, What::InPostgres { message: 7, .. })));
+            report(&Run::clean(40).without(|what| matches!(what, EventKind::InPostgres { message: 7, .. })));
         assert!(Contrast::of(&broken, &same).headline().contains("durable-first does not hold (violated)"));
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     checkers::{ALL, Verdict, check_with, fixture::Run},
-    history::{What, Why},
+    history::{EventKind, Reason},
     report::{
         Machine, Report, RunFacts, html, junit, markdown, store,
         terminal::{self, Screen},
@@ -35,12 +35,14 @@ fn outage() -> Run {
     run.plan.expect.ack_p99_ms = Some(50);
     // Latency that is not a flat line: a little noise, and slow acks inside the fault.
     run.mapped_at(|at_us, what| match what {
-        What::Acked { message, .. } => {
+        EventKind::Acked { message, .. } => {
             let slow =
                 if (100..155).contains(&message) { 60_000 + u64::from(message % 7) * 31_000 } else { 0 };
             (at_us + u64::from(message * 37 % 11) * 400 + slow, what)
         }
-        What::Received { message, user, .. } => (at_us + u64::from((message * 7 + user) % 5) * 700, what),
+        EventKind::Received { message, user, .. } => {
+            (at_us + u64::from((message * 7 + user) % 5) * 700, what)
+        }
         other => (at_us, other),
     })
 }
@@ -49,19 +51,19 @@ fn broken() -> Run {
     let open = |m: u32| (112..119).contains(&m);
     outage()
         .mapped(|what| match what {
-            What::Acked { message, .. } if open(message) => {
-                What::Indeterminate { message, why: Why::Timeout }
+            EventKind::Acked { message, .. } if open(message) => {
+                EventKind::Indeterminate { message, why: Reason::Timeout }
             }
             other => other,
         })
         .without(|what| match what {
-            What::InPostgres { message, .. } => (120..124).contains(message),
-            What::Received { message, user: 2, .. } => *message == 140,
-            What::InKafka { message: 118, .. } => true,
+            EventKind::InPostgres { message, .. } => (120..124).contains(message),
+            EventKind::Received { message, user: 2, .. } => *message == 140,
+            EventKind::InKafka { message: 118, .. } => true,
             _ => false,
         })
         .with(Run::row(200, 200, true))
-        .with(What::Unexplained { user: 1, detail: "an id of nobody: <script>alert(1)</script>".into() })
+        .with(EventKind::Unexplained { user: 1, detail: "an id of nobody: <script>alert(1)</script>".into() })
 }
 
 fn report(run: &Run) -> Report {
@@ -146,7 +148,7 @@ fn the_junit_of_many_runs_is_one_file_and_a_run_without_verdict_is_an_error_in_i
 
 #[test]
 fn a_run_that_cannot_tell_says_the_next_step_in_every_form() {
-    let report = report(&outage().without(|what| matches!(what, What::Acked { .. })));
+    let report = report(&outage().without(|what| matches!(what, EventKind::Acked { .. })));
     assert_eq!(report.judgement.verdict, Verdict::Unknown);
     let next = "run it again on an idle machine";
     let forms = [

@@ -35,7 +35,7 @@ impl Rates {
         let per_s = |count: usize| count as f64 * 1_000.0 / case.plan.load.duration_ms.max(1) as f64;
         let history = case.history;
         let sent =
-            (0..history.messages()).filter(|message| history.life(*message).sent_us().is_some()).count();
+            (0..history.messages()).filter(|message| history.outcome(*message).sent_us().is_some()).count();
         Self {
             offered_per_s: per_s(case.arrivals.list.len()),
             sent_per_s: per_s(sent),
@@ -149,7 +149,7 @@ impl Ledgers {
             ..Self::default()
         };
         for message in 0..history.messages() {
-            let life = history.life(message);
+            let life = history.outcome(message);
             ledgers.sent += u64::from(life.sent_us().is_some());
             match life.fate() {
                 Fate::Acked => ledgers.acked += 1,
@@ -248,11 +248,11 @@ impl GeneratorReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{checkers::fixture::Run, history::What};
+    use crate::{checkers::fixture::Run, history::EventKind};
 
     #[test]
     fn the_generator_s_cpu_time_is_the_sum_of_its_seconds() {
-        let second = |cpu_ms| What::Generator { lateness_max_us: 0, sent: 1, cpu_ms, rss_kib: 9 };
+        let second = |cpu_ms| EventKind::Generator { lateness_max_us: 0, sent: 1, cpu_ms, rss_kib: 9 };
         let run = Run::clean(10).with(second(40)).with(second(70)).with(second(40));
         let history = run.history();
         assert_eq!(GeneratorReport::of(&run.case(&history)).cpu_ms, 150);

@@ -49,7 +49,7 @@ pub fn seconds(case: &Case<'_>) -> Vec<Second> {
         add(&mut seconds[index]);
     };
     for message in 0..case.history.messages() {
-        let life = case.history.life(message);
+        let life = case.history.outcome(message);
         let due_us = case.due_us(message);
         count(life.sent_us(), |second| second.sent += 1);
         match life.fate() {

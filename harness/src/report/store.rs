@@ -35,7 +35,7 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// It is not what squall writes.
-    #[error("{path} is no report")]
+    #[error("{path} is not a report")]
     Parse {
         /// The file.
         path: String,

@@ -131,7 +131,7 @@ mod tests {
     use crate::{
         checkers::fixture::Run,
         clock::Clock,
-        history::{HistoryWriter, Ledger, Phase, What},
+        history::{EventKind, HistoryWriter, Ledger, Phase},
     };
 
     fn verdict(run: &Run, history: &History) -> Verdict {
@@ -141,15 +141,15 @@ mod tests {
     /// Message 3 of 40 is nowhere, or reaches one member less.
     fn with_something_missing() -> [Run; 3] {
         [
-            Run::clean(40).without(|m| matches!(m, What::InKafka { message: 3, .. })),
-            Run::clean(40).without(|m| matches!(m, What::InPostgres { message: 3, .. })),
-            Run::clean(40).without(|m| matches!(m, What::Received { user: 1, message: 3, .. })),
+            Run::clean(40).without(|m| matches!(m, EventKind::InKafka { message: 3, .. })),
+            Run::clean(40).without(|m| matches!(m, EventKind::InPostgres { message: 3, .. })),
+            Run::clean(40).without(|m| matches!(m, EventKind::Received { user: 1, message: 3, .. })),
         ]
     }
 
     #[test]
     fn a_history_that_says_it_has_holes_convicts_nobody_of_what_is_missing() {
-        let lost = || What::Lost { events: 7 };
+        let lost = || EventKind::Lost { events: 7 };
         for run in with_something_missing() {
             assert_eq!(verdict(&run, &run.history()), Verdict::Violated);
             let holes = run.with(lost());
@@ -157,7 +157,7 @@ mod tests {
             assert_eq!(verdict(&holes, &history), Verdict::Unknown);
         }
         // Nor does it acquit; and what is there is there.
-        let run = Run::clean(40).with(lost()).with(What::Lost { events: 5 });
+        let run = Run::clean(40).with(lost()).with(EventKind::Lost { events: 5 });
         let history = run.history();
         assert_eq!(verdict(&run, &history), Verdict::Unknown);
         assert_eq!(
@@ -170,12 +170,12 @@ mod tests {
 
     #[test]
     fn what_still_moved_at_the_end_is_missed_by_nobody_and_what_stood_still_is() {
-        let settled = |m: &What| matches!(m, What::Phase(Phase::Settled));
+        let settled = |m: &EventKind| matches!(m, EventKind::Phase(Phase::Settled));
         let why = || "40 of 90 records are not stored".to_owned();
         for run in with_something_missing() {
-            let moving = run.clone().inserted_before(settled, What::Unsettled { why: why() });
+            let moving = run.clone().inserted_before(settled, EventKind::Unsettled { why: why() });
             assert_eq!(verdict(&moving, &moving.history()), Verdict::Unknown);
-            let stuck = run.inserted_before(settled, What::Note { text: why() });
+            let stuck = run.inserted_before(settled, EventKind::Note { text: why() });
             assert_eq!(verdict(&stuck, &stuck.history()), Verdict::Violated);
         }
     }
@@ -184,8 +184,8 @@ mod tests {
     fn an_entry_with_another_sender_is_nobodys() {
         let run = Run::clean(40);
         let detail = "0@3: room-0/m3 with sender user-9, sent by user-3".to_owned();
-        let foreign = What::Foreign { ledger: Ledger::Kafka, detail };
-        let run = run.replaced(|m| matches!(m, What::InKafka { message: 3, .. }), foreign);
+        let foreign = EventKind::Foreign { ledger: Ledger::Kafka, detail };
+        let run = run.replaced(|m| matches!(m, EventKind::InKafka { message: 3, .. }), foreign);
         let history = run.history();
         let judgement = checkers::check(&run.plan, &run.arrivals, &history);
         assert_eq!(judgement.finding("isolation").unwrap().verdict, Verdict::Violated);

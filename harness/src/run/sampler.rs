@@ -10,7 +10,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use crate::{
     cluster::Cluster,
     faults::player::InForce,
-    history::{Recorder, What},
+    history::{EventKind, Recorder},
     load::LiveStats,
     plan::Plan,
     progress::Progress,
@@ -65,7 +65,7 @@ pub(super) fn start(cluster: Arc<Cluster>, recorder: Recorder) -> Repeating {
     })
 }
 
-fn sample(process: &str, pid: u32) -> Option<What> {
+fn sample(process: &str, pid: u32) -> Option<EventKind> {
     // Kernel constants on every Linux that Rust supports: 100 ticks a second, 4 KiB pages.
     const MS_PER_TICK: u64 = 10;
     const KIB_PER_PAGE: u64 = 4;
@@ -73,7 +73,7 @@ fn sample(process: &str, pid: u32) -> Option<What> {
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
     // Numbered from `state`, the third field of proc(5).
     let field = |number: usize| fields.get(number - 3).and_then(|field| field.parse::<u64>().ok());
-    Some(What::Sample {
+    Some(EventKind::Sample {
         process: process.to_owned(),
         rss_kib: field(24)? * KIB_PER_PAGE,
         open_files: u32::try_from(std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count()).ok()?,

@@ -4,7 +4,7 @@
 //! receive has changed for [`QUIET`]. Without the first, members who are about to come back would be taken for gone.
 //!
 //! When the time runs out first, it depends. If something moved within the last [`STILL`], what is missing may be on its
-//! way: [`What::Unsettled`], and its absence proves nothing. If not, nothing more is to come, and what is missing is
+//! way: [`EventKind::Unsettled`], and its absence proves nothing. If not, nothing more is to come, and what is missing is
 //! missing: a note says what, and the checkers say what it means.
 
 use std::{
@@ -15,7 +15,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    history::{Recorder, What},
+    history::{EventKind, Recorder},
     load::LiveStats,
     plan::Plan,
     progress::Progress,
@@ -143,12 +143,12 @@ pub(super) async fn settle(
 }
 
 /// What the history is told when the time has run out.
-fn verdict(state: State, why: String) -> What {
+fn verdict(state: State, why: String) -> EventKind {
     match state {
-        State::Stuck => {
-            What::Note { text: format!("not everything came to rest, and nothing moves any more: {why}") }
-        }
-        State::Moving | State::Resting => What::Unsettled { why },
+        State::Stuck => EventKind::Note {
+            text: format!("not everything came to rest, and nothing moves any more: {why}"),
+        },
+        State::Moving | State::Resting => EventKind::Unsettled { why },
     }
 }
 
@@ -233,8 +233,8 @@ mod tests {
     #[test]
     fn only_what_still_moved_is_a_doubt() {
         let why = || "after 60 s 3 of 4 users in their rooms".to_owned();
-        assert_eq!(verdict(State::Moving, why()), What::Unsettled { why: why() });
-        assert!(matches!(verdict(State::Stuck, why()), What::Note { text } if text.contains(&why())));
+        assert_eq!(verdict(State::Moving, why()), EventKind::Unsettled { why: why() });
+        assert!(matches!(verdict(State::Stuck, why()), EventKind::Note { text } if text.contains(&why())));
         let mut settling = Settling::new(4);
         settling.see(Duration::ZERO, seen(9, 3, 7, 4));
         assert_eq!(

@@ -105,8 +105,8 @@ impl<'a> Source<'a> {
 }
 
 /// Keys that had another name once.
-const RENAMED: [(&str, &str); 2] =
-    [("weather", "kinds"), ("nodes_notice_within_ms", "nodes_detect_within_ms")];
+const RENAMED: [(&str, &str); 3] =
+    [("weather", "kinds"), ("strangers", "clients"), ("nodes_notice_within_ms", "nodes_detect_within_ms")];
 
 fn renamed(key: &str) -> Option<String> {
     let (_, now) = RENAMED.iter().find(|(before, _)| *before == key)?;

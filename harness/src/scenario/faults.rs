@@ -20,8 +20,8 @@ use crate::{
 
 /// Time between the blows of a reconnect storm when the file names none.
 pub(super) const REDIAL_EVERY_MS: u32 = 1_000;
-/// Strangers when the file does not say how many.
-const STRANGERS: u32 = 6;
+/// Bad clients when the file does not say how many.
+const BAD_CLIENTS: u32 = 6;
 
 /// Of a link that loses more, TCP itself gives up before long: that is a black hole.
 const LOSS_MAX_PERCENT: u32 = 50;
@@ -61,7 +61,7 @@ pub(crate) struct FaultEntry {
     offset_s: Option<Spanned<i64>>,
     share_percent: Option<Spanned<u32>>,
     redial_every_ms: Option<Spanned<u32>>,
-    strangers: Option<Spanned<u32>>,
+    clients: Option<Spanned<u32>>,
     partitions: Option<Spanned<u16>>,
 }
 
@@ -104,7 +104,7 @@ impl Bounds {
     pub(crate) fn links(&self, pattern: &str) -> Result<Vec<LinkName>, String> {
         let (processes, service) = pattern
             .split_once("->")
-            .ok_or_else(|| format!("`{pattern}` is no link; write node-2->redis or *->kafka"))?;
+            .ok_or_else(|| format!("`{pattern}` is not a link; write node-2->redis or *->kafka"))?;
         let service: Service = service.trim().parse()?;
         let links: Vec<LinkName> = self
             .processes(processes.trim())?
@@ -224,9 +224,9 @@ impl FaultEntry {
             let share = self.share_percent.as_ref().ok_or_else(|| missing("share_percent"))?;
             within(share, 1..=100, "share_percent")
         };
-        let strangers = || {
-            let strangers = self.strangers.as_ref();
-            strangers.map_or(Ok(STRANGERS), |strangers| within(strangers, 1..=64, "strangers"))
+        let clients = || {
+            let clients = self.clients.as_ref();
+            clients.map_or(Ok(BAD_CLIENTS), |clients| within(clients, 1..=64, "clients"))
         };
         match kind {
             "service-stop" => Ok(FaultKind::ServiceStop { service: service()? }),
@@ -284,14 +284,14 @@ impl FaultEntry {
             }
             "client-slow" => Ok(FaultKind::ClientSlow { share_percent: share()? }),
             "client-crash" => Ok(FaultKind::ClientCrash { share_percent: share()? }),
-            "client-malformed" => Ok(FaultKind::ClientMalformed { strangers: strangers()? }),
-            "client-oversize" => Ok(FaultKind::ClientOversize { strangers: strangers()? }),
+            "client-malformed" => Ok(FaultKind::ClientMalformed { clients: clients()? }),
+            "client-oversize" => Ok(FaultKind::ClientOversize { clients: clients()? }),
             "redis-output-buffer" => {
                 let links = links()?;
                 match links.iter().find(|link| link.service != Service::Redis) {
                     Some(link) => Err(source.refuse(
                         self.link.as_ref().map_or(self.kind.span(), Spanned::span),
-                        format!("{link} is no link to Redis, whose output buffer is to overflow"),
+                        format!("{link} is not a link to Redis, whose output buffer is to overflow"),
                     )),
                     None => Ok(FaultKind::RedisOutputBuffer { links }),
                 }
@@ -345,7 +345,7 @@ impl FaultEntry {
             offset_s,
             share_percent,
             redial_every_ms,
-            strangers,
+            clients,
             partitions
         );
         given

@@ -12,7 +12,7 @@ use crate::plan::Plan;
 
 /// Claims about the run itself. While one of them cannot be told, the run did not test what it set out to, and that the
 /// others hold says nothing.
-const GROUNDS: [&str; 2] = ["validity", "faults"];
+const PRECONDITIONS: [&str; 2] = ["validity", "faults"];
 
 /// How a run of a plan ended, seen from the failure that is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,10 @@ impl Ended {
     pub fn of(culprits: &[String], violated: &[String], unknown: &[String]) -> Self {
         if violated.iter().any(|claim| culprits.contains(claim)) {
             Self::Violated
-        } else if unknown.iter().any(|claim| culprits.contains(claim) || GROUNDS.contains(&claim.as_str())) {
+        } else if unknown
+            .iter()
+            .any(|claim| culprits.contains(claim) || PRECONDITIONS.contains(&claim.as_str()))
+        {
             Self::Unknown
         } else if violated.is_empty() {
             Self::Held

@@ -17,7 +17,7 @@ use super::{Offsets, Reading, planned};
 use crate::{
     cluster::Names,
     environment::{Endpoints, groups::QUESTION_LIMIT},
-    history::{Ledger, What},
+    history::{EventKind, Ledger},
     plan::{Arrivals, FaultKind, Plan, poison::is_poison},
 };
 
@@ -166,7 +166,7 @@ impl Topic {
         Reading { found, ended: ended.map_err(|error| error.to_string()) }
     }
 
-    fn read_into(&self, found: &mut Vec<What>, ends: Option<Offsets>) -> Result<u64, KafkaError> {
+    fn read_into(&self, found: &mut Vec<EventKind>, ends: Option<Offsets>) -> Result<u64, KafkaError> {
         let fail = |source| KafkaError::Client { topic: self.name.clone(), source };
         let consumer = consumer(&self.endpoints, &self.name)?;
         let mut ends = match ends {
@@ -205,7 +205,7 @@ impl Topic {
         Ok(entries)
     }
 
-    fn entry(&self, record: &BorrowedMessage<'_>, payload: &[u8]) -> What {
+    fn entry(&self, record: &BorrowedMessage<'_>, payload: &[u8]) -> EventKind {
         let (ledger, partition, offset) = (self.ledger, record.partition(), record.offset());
         let message = serde_json::from_slice::<ChatRecord>(payload).map_err(|error| error.to_string());
         let message = message.and_then(|ChatRecord { room, id, sender, body, .. }| {
@@ -213,25 +213,28 @@ impl Topic {
         });
         match message {
             Ok((message, _)) if ledger == Ledger::DeadLetters => {
-                What::InDeadLetters { message, reason: reason_of(record) }
+                EventKind::InDeadLetters { message, reason: reason_of(record) }
             }
-            Ok((message, body)) => {
-                What::InKafka { message, partition, offset, body_ok: body == self.arrivals.body(message) }
-            }
-            Err(why) => What::Foreign { ledger, detail: format!("{partition}@{offset}: {why}") },
+            Ok((message, body)) => EventKind::InKafka {
+                message,
+                partition,
+                offset,
+                body_ok: body == self.arrivals.body(message),
+            },
+            Err(why) => EventKind::Foreign { ledger, detail: format!("{partition}@{offset}: {why}") },
         }
     }
 
     /// Dead letters say in their headers where they stood.
-    fn poison(&self, record: &BorrowedMessage<'_>) -> What {
+    fn poison(&self, record: &BorrowedMessage<'_>) -> EventKind {
         let ledger = self.ledger;
         if ledger != Ledger::DeadLetters {
             let (partition, offset) = (record.partition(), record.offset());
-            return What::Poison { ledger, partition, offset, reason: String::new() };
+            return EventKind::Poison { ledger, partition, offset, reason: String::new() };
         }
         let partition = header(record, "partition").and_then(|text| text.parse().ok()).unwrap_or(-1);
         let offset = header(record, "offset").and_then(|text| text.parse().ok()).unwrap_or(-1);
-        What::Poison { ledger, partition, offset, reason: header(record, "reason").unwrap_or_default() }
+        EventKind::Poison { ledger, partition, offset, reason: header(record, "reason").unwrap_or_default() }
     }
 }
 

@@ -6,7 +6,7 @@ use sqlx::{Connection, PgConnection, Row};
 use super::{Offsets, Reading, planned};
 use crate::{
     environment::Endpoints,
-    history::{Ledger, What},
+    history::{EventKind, Ledger},
     plan::{Arrivals, Plan},
 };
 
@@ -30,7 +30,7 @@ pub(super) async fn read(endpoints: &Endpoints, plan: &Plan, arrivals: &Arrivals
 }
 
 async fn read_into(
-    found: &mut Vec<What>,
+    found: &mut Vec<EventKind>,
     endpoints: &Endpoints,
     plan: &Plan,
     arrivals: &Arrivals,
@@ -51,10 +51,13 @@ async fn read_into(
             let (partition, offset): (i32, i64) = (row.try_get(3)?, row.try_get(4)?);
             let body: String = row.try_get(5)?;
             found.push(match planned::message(plan, arrivals, &room, &id, &sender) {
-                Ok(message) => {
-                    What::InPostgres { message, partition, offset, body_ok: body == arrivals.body(message) }
-                }
-                Err(why) => What::Foreign { ledger: Ledger::Postgres, detail: format!("row {why}") },
+                Ok(message) => EventKind::InPostgres {
+                    message,
+                    partition,
+                    offset,
+                    body_ok: body == arrivals.body(message),
+                },
+                Err(why) => EventKind::Foreign { ledger: Ledger::Postgres, detail: format!("row {why}") },
             });
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Backlog, Offsets, Reading};
 use crate::{
-    history::{Ledger, What},
+    history::{EventKind, Ledger},
     wait,
 };
 
@@ -30,7 +30,7 @@ pub(super) trait Ledgers {
 }
 
 /// Reads all ledgers, and says what the history is told of them.
-pub(super) async fn read(ledgers: &impl Ledgers, drain_limit: Duration) -> Vec<What> {
+pub(super) async fn read(ledgers: &impl Ledgers, drain_limit: Duration) -> Vec<EventKind> {
     let mut round = 1;
     loop {
         let before = ledgers.heads().await;
@@ -66,7 +66,7 @@ async fn one_round(
     let dead_letters = ledgers.read(Ledger::DeadLetters, heads).await;
     let mut rows = ledgers.read(Ledger::Postgres, heads).await;
     if let Some(stuck) = stuck {
-        rows.found.push(What::Note { text: format!("the rows were read all the same: {stuck}") });
+        rows.found.push(EventKind::Note { text: format!("the rows were read all the same: {stuck}") });
     }
     [(Ledger::Kafka, kafka), (Ledger::DeadLetters, dead_letters), (Ledger::Postgres, rows)]
 }
@@ -94,13 +94,13 @@ fn moved(before: Result<Offsets, String>, after: Result<Offsets, String>) -> Opt
     }
 }
 
-fn told(readings: [(Ledger, Reading); 3]) -> Vec<What> {
+fn told(readings: [(Ledger, Reading); 3]) -> Vec<EventKind> {
     let mut events = Vec::new();
     for (ledger, Reading { found, ended }) in readings {
         events.extend(found);
         events.push(match ended {
-            Ok(entries) => What::LedgerRead { ledger, entries },
-            Err(why) => What::LedgerUnreadable { ledger, why },
+            Ok(entries) => EventKind::LedgerRead { ledger, entries },
+            Err(why) => EventKind::LedgerUnreadable { ledger, why },
         });
     }
     events
@@ -144,15 +144,15 @@ mod tests {
             // One entry that tells which reading it is of.
             let message = self.read.borrow().len() as u32;
             let found = match ledger {
-                Ledger::Kafka => What::InKafka { message, partition: 0, offset: 0, body_ok: true },
-                Ledger::Postgres => What::InPostgres { message, partition: 0, offset: 0, body_ok: true },
-                Ledger::DeadLetters => What::InDeadLetters { message, reason: String::new() },
+                Ledger::Kafka => EventKind::InKafka { message, partition: 0, offset: 0, body_ok: true },
+                Ledger::Postgres => EventKind::InPostgres { message, partition: 0, offset: 0, body_ok: true },
+                Ledger::DeadLetters => EventKind::InDeadLetters { message, reason: String::new() },
             };
             Reading { found: vec![found], ended: Ok(1) }
         }
     }
 
-    async fn told(heads: &[i64], stored: &[i64]) -> (Vec<What>, Vec<(Ledger, i64)>) {
+    async fn told(heads: &[i64], stored: &[i64]) -> (Vec<EventKind>, Vec<(Ledger, i64)>) {
         let heads = heads.iter().map(|head| Ok(*head)).collect();
         let ledgers = Scripted {
             heads: RefCell::new(heads),
@@ -163,19 +163,19 @@ mod tests {
         (events, ledgers.read.into_inner())
     }
 
-    fn messages(events: &[What]) -> Vec<u32> {
-        let message = |event: &What| match event {
-            What::InKafka { message, .. }
-            | What::InPostgres { message, .. }
-            | What::InDeadLetters { message, .. } => Some(*message),
+    fn messages(events: &[EventKind]) -> Vec<u32> {
+        let message = |event: &EventKind| match event {
+            EventKind::InKafka { message, .. }
+            | EventKind::InPostgres { message, .. }
+            | EventKind::InDeadLetters { message, .. } => Some(*message),
             _ => None,
         };
         events.iter().filter_map(message).collect()
     }
 
-    fn unreadable(events: &[What]) -> Vec<Ledger> {
-        let ledger = |event: &What| match event {
-            What::LedgerUnreadable { ledger, .. } => Some(*ledger),
+    fn unreadable(events: &[EventKind]) -> Vec<Ledger> {
+        let ledger = |event: &EventKind| match event {
+            EventKind::LedgerUnreadable { ledger, .. } => Some(*ledger),
             _ => None,
         };
         events.iter().filter_map(ledger).collect()
@@ -186,7 +186,7 @@ mod tests {
         let (events, read) = told(&[7], &[4, 6, 7]).await;
         assert_eq!(read, [(Ledger::Kafka, 7), (Ledger::DeadLetters, 7), (Ledger::Postgres, 7)]);
         assert_eq!(messages(&events), [1, 2, 3]);
-        assert_eq!(events[1], What::LedgerRead { ledger: Ledger::Kafka, entries: 1 });
+        assert_eq!(events[1], EventKind::LedgerRead { ledger: Ledger::Kafka, entries: 1 });
         assert_eq!(events.len(), 6, "{events:?}");
     }
 
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(unreadable(&events), [Ledger::Kafka, Ledger::DeadLetters, Ledger::Postgres]);
         let why = "the log went from 5 to 6 records while the ledgers were read, 3 times over";
         assert!(
-            events.contains(&What::LedgerUnreadable { ledger: Ledger::Postgres, why: why.into() }),
+            events.contains(&EventKind::LedgerUnreadable { ledger: Ledger::Postgres, why: why.into() }),
             "{events:?}"
         );
     }
@@ -217,7 +217,7 @@ mod tests {
         let (events, read) = told(&[7], &[4]).await;
         assert_eq!(read.len(), 3);
         assert!(unreadable(&events).is_empty());
-        let noted = |event: &What| matches!(event, What::Note { text } if text.contains("3 of 7 records are not stored"));
+        let noted = |event: &EventKind| matches!(event, EventKind::Note { text } if text.contains("3 of 7 records are not stored"));
         assert!(events.iter().any(noted), "{events:?}");
     }
 
@@ -233,7 +233,9 @@ mod tests {
         assert_eq!(unreadable(&events), [Ledger::Kafka, Ledger::DeadLetters, Ledger::Postgres]);
         let read = ledgers.read.into_inner();
         assert!(read.iter().all(|(ledger, _)| *ledger != Ledger::Kafka), "{read:?}");
-        assert!(events.contains(&What::LedgerUnreadable { ledger: Ledger::Kafka, why: "no answer".into() }));
+        assert!(
+            events.contains(&EventKind::LedgerUnreadable { ledger: Ledger::Kafka, why: "no answer".into() })
+        );
 
         // Once it does, all is well.
         let ledgers = Scripted {

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use crate::ground;
+use crate::testbed;
 
 /// `cargo squall` as from a shell: without what cargo has told this test.
 fn cargo_squall(arguments: &[&str]) -> Vec<String> {
@@ -25,7 +25,7 @@ fn cargo_squall(arguments: &[&str]) -> Vec<String> {
 /// the tree again, as squall's own cargo inherited it.
 #[test]
 fn no_call_builds_what_has_not_changed() {
-    let _alone = ground::alone_blocking();
+    let _alone = testbed::alone_blocking();
     let out = tempfile::tempdir().unwrap();
     let out = out.path().to_str().unwrap();
     // May build what the tests did not need: the launcher.

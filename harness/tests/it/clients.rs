@@ -5,19 +5,19 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use harness::{
     checkers::Verdict,
     faults,
-    history::{FaultStep, History, Phase, Treated, index::UserDid},
+    history::{FaultStep, History, Phase, Reaction, index::UserEvent},
     load::{LiveStats, Load, LoadTargets},
     plan::{Arrivals, FaultKind, Plan},
     wait,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::ground;
+use crate::testbed;
 
 /// Runs a shipped scenario at the load of the tests; it must hold.
 async fn holds(name: &str, seed: u64) -> (Plan, History) {
     let out = tempfile::tempdir().unwrap();
-    let finished = ground::held(name, seed, out.path()).await;
+    let finished = testbed::held(name, seed, out.path()).await;
     let faults = finished.judged.judgement().finding("faults").unwrap();
     assert!(faults.applicable && faults.verdict == Verdict::Holds, "{faults:#?}");
     let plan = finished.folder.plan().unwrap();
@@ -43,10 +43,10 @@ fn span(plan: &Plan, history: &History, fault: usize) -> (u64, u64) {
 fn lost_and_resumed(history: &History, user: u32, span: (u64, u64)) -> (usize, usize) {
     let within = |at_us: u64, end: u64| span.0 <= at_us && at_us <= end;
     let lost = history.steps_of(user).filter(|step| {
-        matches!(step.what, UserDid::Disconnected { .. }) && within(step.at_us, span.1 + 2_000_000)
+        matches!(step.what, UserEvent::Disconnected { .. }) && within(step.at_us, span.1 + 2_000_000)
     });
     let resumed = history.steps_of(user).filter(|step| {
-        matches!(step.what, UserDid::Joined { resumed: true, .. }) && within(step.at_us, u64::MAX)
+        matches!(step.what, UserEvent::Joined { resumed: true, .. }) && within(step.at_us, u64::MAX)
     });
     (lost.count(), resumed.count())
 }
@@ -76,7 +76,7 @@ fn receipt_ms(
 /// Users who vanish without a goodbye come back and miss nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn users_who_vanish_come_back_and_miss_nothing() {
-    let _alone = ground::alone().await;
+    let _alone = testbed::alone().await;
     let (plan, history) = holds("client-crash", 41).await;
     let (struck, span) = (plan.struck_users(&plan.faults[0]), span(&plan, &history, 0));
     assert_eq!(struck.len(), 8, "a third of 24");
@@ -89,7 +89,7 @@ async fn users_who_vanish_come_back_and_miss_nothing() {
 /// Most users redial at once, again and again, and miss nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn users_who_redial_all_at_once_miss_nothing() {
-    let _alone = ground::alone().await;
+    let _alone = testbed::alone().await;
     let (plan, history) = holds("reconnect-storm", 42).await;
     let (struck, span) = (plan.struck_users(&plan.faults[0]), span(&plan, &history, 0));
     assert_eq!(struck.len(), 20, "four fifths of 24");
@@ -102,7 +102,7 @@ async fn users_who_redial_all_at_once_miss_nothing() {
 /// Users who do not read are cut off and miss nothing, and nobody else feels it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn users_who_do_not_read_are_cut_off_and_slow_nobody_down() {
-    let _alone = ground::alone().await;
+    let _alone = testbed::alone().await;
     let (plan, history) = holds("slow-readers", 43).await;
     let (struck, span) = (plan.struck_users(&plan.faults[0]), span(&plan, &history, 0));
     let mut others: BTreeSet<u32> = (0..plan.load.users).collect();
@@ -124,14 +124,14 @@ async fn users_who_do_not_read_are_cut_off_and_slow_nobody_down() {
 /// Frames that break the protocol cost their sender the connection, and nobody else anything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_frames_are_refused_and_hurt_nobody() {
-    let _alone = ground::alone().await;
+    let _alone = testbed::alone().await;
     let (plan, history) = holds("bad-frames", 44).await;
     for bad in history.bad_frames() {
         println!("{} times {}: {:?}", bad.times, bad.frame, bad.treated);
     }
     let kinds: BTreeSet<&str> = history.bad_frames().iter().map(|bad| bad.frame.as_str()).collect();
     assert_eq!(kinds.len(), 16, "every kind was sent");
-    assert!(history.bad_frames().iter().all(|bad| bad.treated != Treated::Taken));
+    assert!(history.bad_frames().iter().all(|bad| bad.treated != Reaction::Taken));
     let lost = (0..plan.load.users).map(|user| lost_and_resumed(&history, user, span(&plan, &history, 0)).0);
     assert_eq!(lost.sum::<usize>(), 0, "users lost sessions");
 }
@@ -139,26 +139,26 @@ async fn bad_frames_are_refused_and_hurt_nobody() {
 /// With users who behave, none of the proofs comes about: the same load, connected and talking, and no fault in it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_fault_on_clients_is_seen_among_users_who_behave() {
-    let _alone = ground::alone().await;
+    let _alone = testbed::alone().await;
     let out = tempfile::tempdir().unwrap();
-    let mut plan = ground::quiet(45, 2);
+    let mut plan = testbed::quiet(45, 2);
     plan.load.duration_ms = 20_000;
     assert!(plan.faults.is_empty());
-    let standing = ground::Standing::up("clients", &plan, out.path()).await;
-    let field = &standing.field;
+    let deployment = testbed::Deployment::up("clients", &plan, out.path()).await;
+    let sut = &deployment.sut;
 
     let kinds = [
         FaultKind::ClientReconnectStorm { share_percent: 50, redial_every_ms: 500 },
         FaultKind::ClientSlow { share_percent: 30 },
         FaultKind::ClientCrash { share_percent: 30 },
-        FaultKind::ClientMalformed { strangers: 4 },
-        FaultKind::ClientOversize { strangers: 4 },
+        FaultKind::ClientMalformed { clients: 4 },
+        FaultKind::ClientOversize { clients: 4 },
     ];
     let mut wrong = Vec::new();
     // Nobody is there yet.
     for kind in &kinds {
-        let active = faults::inject(kind, field).await.unwrap();
-        if let Ok(seen) = active.prove(field).await {
+        let active = faults::inject(kind, sut).await.unwrap();
+        if let Ok(seen) = active.prove(sut).await {
             wrong.push(format!("{kind}: seen without any client: {seen}"));
         }
         drop(active);
@@ -167,8 +167,8 @@ async fn no_fault_on_clients_is_seen_among_users_who_behave() {
     let mut load = Load::gather(
         Arc::new(plan.clone()),
         arrivals,
-        LoadTargets { nodes: field.cluster.node_addresses() },
-        standing.recorder.clone(),
+        LoadTargets { nodes: sut.cluster.node_addresses() },
+        deployment.recorder.clone(),
         Arc::new(LiveStats::default()),
         CancellationToken::new(),
     )
@@ -176,14 +176,14 @@ async fn no_fault_on_clients_is_seen_among_users_who_behave() {
     .unwrap();
     let looking = async {
         for kind in &kinds {
-            let active = faults::inject(kind, field).await.unwrap();
+            let active = faults::inject(kind, sut).await.unwrap();
             let seen =
-                wait::until("evidence", Duration::from_millis(2_500), async || active.prove(field).await);
+                wait::until("evidence", Duration::from_millis(2_500), async || active.prove(sut).await);
             match seen.await {
                 Ok(seen) => wrong.push(format!("{kind}: seen among users who behave: {seen}")),
                 Err(error) => println!("{kind}: not seen: {}", error.last),
             }
-            if let Err(error) = active.heal(field).await {
+            if let Err(error) = active.heal(sut).await {
                 wrong.push(format!("{kind}: not seen to be gone: {error}"));
             }
         }
@@ -192,6 +192,6 @@ async fn no_fault_on_clients_is_seen_among_users_who_behave() {
     scheduled.unwrap();
     load.finish().await.unwrap();
 
-    standing.down().await;
+    deployment.down().await;
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

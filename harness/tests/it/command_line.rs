@@ -13,7 +13,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::ground;
+use crate::testbed;
 
 pub(crate) fn squall(state: &Path) -> Command {
     let binary = Path::new(env!("CARGO_BIN_EXE_squall"));
@@ -31,7 +31,7 @@ pub(crate) fn ended(command: &mut Command) -> (i32, String) {
 
 #[test]
 fn bad_input_is_refused_with_64_and_a_next_step() {
-    let _alone = ground::alone_blocking();
+    let _alone = testbed::alone_blocking();
     let folder = tempfile::tempdir().unwrap();
     let (code, said) = ended(squall(folder.path()).args(["run", "postgres-outge"]));
     assert_eq!(code, 64, "{said}");
@@ -67,7 +67,7 @@ fn bad_input_is_refused_with_64_and_a_next_step() {
 
 #[test]
 fn a_full_disk_is_named_before_anything_starts() {
-    let _alone = ground::alone_blocking();
+    let _alone = testbed::alone_blocking();
     // A file system of one megabyte, in a mount namespace that ends with the command.
     let folder = tempfile::tempdir().unwrap();
     let script = format!(
@@ -159,7 +159,7 @@ fn within(limit: Duration, what: &str, mut fact: impl FnMut() -> bool) {
 
 #[test]
 fn ctrl_c_and_sigterm_take_everything_down() {
-    let _alone = ground::alone_blocking();
+    let _alone = testbed::alone_blocking();
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
@@ -175,7 +175,7 @@ fn ctrl_c_and_sigterm_take_everything_down() {
 
 #[test]
 fn what_a_killed_harness_leaves_is_found_and_removed_by_the_next() {
-    let _alone = ground::alone_blocking();
+    let _alone = testbed::alone_blocking();
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     let mut child = talking(&state, &folder.path().join("out"));
@@ -194,7 +194,7 @@ fn what_a_killed_harness_leaves_is_found_and_removed_by_the_next() {
 
 #[test]
 fn two_runs_at_once_do_not_disturb_each_other() {
-    let _alone = ground::alone_blocking();
+    let _alone = testbed::alone_blocking();
     let folder = tempfile::tempdir().unwrap();
     let runs: Vec<Child> = (0..2)
         .map(|n| {

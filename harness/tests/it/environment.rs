@@ -85,7 +85,7 @@ async fn up(choice: ProviderChoice, run_id: &str, logs: &Path) -> Environment {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_host_provider_keeps_its_contract() {
-    let _alone = crate::ground::alone().await;
+    let _alone = crate::testbed::alone().await;
     if wanted(ProviderChoice::Host).await {
         Box::pin(keeps_its_contract(ProviderChoice::Host, "host")).await;
     }
@@ -93,7 +93,7 @@ async fn the_host_provider_keeps_its_contract() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_docker_provider_keeps_its_contract() {
-    let _alone = crate::ground::alone().await;
+    let _alone = crate::testbed::alone().await;
     if wanted(ProviderChoice::Docker).await {
         Box::pin(keeps_its_contract(ProviderChoice::Docker, "docker")).await;
     }
@@ -370,7 +370,7 @@ fn docker_ls(run_id: &str) -> String {
 /// The services of one environment, taken for somebody else's by another.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_external_provider_keeps_its_contract() {
-    let _alone = crate::ground::alone().await;
+    let _alone = crate::testbed::alone().await;
     if !wanted(ProviderChoice::Host).await {
         return;
     }
@@ -421,7 +421,7 @@ async fn the_external_provider_keeps_its_contract() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn toxiproxy_s_silence_is_an_error() {
-    let _alone = crate::ground::alone().await;
+    let _alone = crate::testbed::alone().await;
     if !wanted(ProviderChoice::Host).await {
         return;
     }
@@ -471,7 +471,7 @@ fn owned_without_toxiproxy(environment: &Environment, run_id: &str) -> Owned {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_is_cancelled_leaves_nothing() {
-    let _alone = crate::ground::alone().await;
+    let _alone = crate::testbed::alone().await;
     for (choice, name) in [(ProviderChoice::Host, "cancel-host"), (ProviderChoice::Docker, "cancel-docker")] {
         if !wanted(choice).await {
             continue;
@@ -527,7 +527,7 @@ async fn be_a_harness() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_harness_is_swept_up_after() {
-    let _alone = crate::ground::alone().await;
+    let _alone = crate::testbed::alone().await;
     for (choice, name) in [(ProviderChoice::Host, "swept-host"), (ProviderChoice::Docker, "swept-docker")] {
         if !wanted(choice).await {
             continue;
@@ -566,7 +566,7 @@ async fn a_killed_harness_is_swept_up_after() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_names_what_to_do() {
-    let _alone = crate::ground::alone().await;
+    let _alone = crate::testbed::alone().await;
     for check in doctor().await {
         eprintln!("{} {}: {}", if check.ok { "ok  " } else { "MISS" }, check.name, check.detail);
         assert!(!check.how_to_get.is_empty(), "{check:?}");

@@ -3,12 +3,12 @@
 
 use harness::{
     environment::{self, Provider, ProviderChoice},
-    faults::{self, Field},
+    faults::{self, SystemUnderTest},
     plan::{FaultKind, LinkName, PlannedFault, ProcessName, Service, Toxic, fault::Direction},
     wait,
 };
 
-use crate::ground;
+use crate::testbed;
 
 /// For something that is there, or goes away by itself. Generous: a test machine may be busy.
 const SOON: std::time::Duration = std::time::Duration::from_secs(30);
@@ -31,7 +31,7 @@ fn toxic_on_all(service: Service, toxic: Toxic, direction: Direction) -> FaultKi
 }
 
 /// What only a transfer or a close shows: every toxic, on every service, in every direction; and on all links at once.
-fn bulk_toxics() -> Vec<FaultKind> {
+fn transfer_toxics() -> Vec<FaultKind> {
     let toxics = [
         Toxic::Bandwidth { kbytes_per_s: 20 },
         Toxic::Bandwidth { kbytes_per_s: 200 },
@@ -127,17 +127,17 @@ fn loses_packets() -> bool {
 
 /// Needs root on the host; and in a container the catalogue stops PostgreSQL, which would lose the disk.
 fn fills_disk() -> bool {
-    ground::provider() == ProviderChoice::Host
+    testbed::provider() == ProviderChoice::Host
         && environment::supports(Provider::Host, None, &FaultKind::PostgresDiskFull).is_ok()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_is_seen_when_it_is_there_and_not_when_it_is_not() {
-    on_a_cluster("evidence", 31, async |field, wrong| {
+    on_a_cluster("evidence", 31, async |sut, wrong| {
         // Blows are judged by the age of what they leave behind, and the cluster is young: with nothing done to it, the
         // evidence goes away.
         for blow in [FaultKind::RedisClientKill, FaultKind::PostgresTerminate] {
-            let gone = wait::until("no evidence", SOON, async || match faults::prove(&blow, field).await {
+            let gone = wait::until("no evidence", SOON, async || match faults::prove(&blow, sut).await {
                 Ok(seen) => Err(seen),
                 Err(_) => Ok(()),
             });
@@ -146,7 +146,7 @@ async fn every_fault_is_seen_when_it_is_there_and_not_when_it_is_not() {
             }
         }
         for kind in catalogue() {
-            there_and_not_there(&kind, field, wrong).await;
+            there_and_not_there(&kind, sut, wrong).await;
         }
     })
     .await;
@@ -154,9 +154,9 @@ async fn every_fault_is_seen_when_it_is_there_and_not_when_it_is_not() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transfers_and_closes_show_every_toxic_on_every_service_in_every_direction() {
-    on_a_cluster("bulk", 32, async |field, wrong| {
-        for kind in bulk_toxics() {
-            there_and_not_there(&kind, field, wrong).await;
+    on_a_cluster("bulk", 32, async |sut, wrong| {
+        for kind in transfer_toxics() {
+            there_and_not_there(&kind, sut, wrong).await;
         }
     })
     .await;
@@ -170,7 +170,7 @@ async fn faults_that_overlap_on_a_link_do_not_hide_or_end_each_other() {
 /// A fault on several targets of which one cannot be hurt is not begun on any.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_that_cannot_be_begun_everywhere_is_begun_nowhere() {
-    on_a_cluster("whole", 34, async |field, wrong| {
+    on_a_cluster("whole", 34, async |sut, wrong| {
         let processes = || vec![ProcessName::Writer(1), ProcessName::Node(1), ProcessName::Node(9)];
         let links = || {
             let link = |process| LinkName { process, service: Service::Redis };
@@ -184,19 +184,19 @@ async fn a_fault_that_cannot_be_begun_everywhere_is_begun_nowhere() {
             FaultKind::ProcessKill { processes: processes() },
             FaultKind::ProcessTerminate { processes: processes() },
         ] {
-            match faults::inject(&kind, field).await {
+            match faults::inject(&kind, sut).await {
                 Ok(_) => wrong.push(format!("{kind}: begun, on a process that is not there")),
                 Err(error) => println!("{kind}: {error}"),
             }
             for process in [ProcessName::Writer(1), ProcessName::Node(1)] {
                 if let Err(seen) =
-                    wait::until("well", SOON, async || field.cluster.look_alive(process).await).await
+                    wait::until("well", SOON, async || sut.cluster.observe_alive(process).await).await
                 {
                     wrong.push(format!("{kind}: {process} was left hurt: {}", seen.last));
                 }
             }
             let redis = links().remove(0);
-            if let Err(seen) = field.environment.probe_link(redis, SOON).await {
+            if let Err(seen) = sut.environment.probe_link(redis, SOON).await {
                 wrong.push(format!("{kind}: {redis} was left hurt: {seen}"));
             }
         }
@@ -205,7 +205,7 @@ async fn a_fault_that_cannot_be_begun_everywhere_is_begun_nowhere() {
 }
 
 /// One fault: not seen, injected, seen, healed.
-async fn there_and_not_there(kind: &FaultKind, field: &Field, wrong: &mut Vec<String>) {
+async fn there_and_not_there(kind: &FaultKind, sut: &SystemUnderTest, wrong: &mut Vec<String>) {
     let name = match kind {
         FaultKind::LinkToxic { direction, .. } => format!("{kind} ({direction:?})"),
         _ => kind.to_string(),
@@ -214,17 +214,17 @@ async fn there_and_not_there(kind: &FaultKind, field: &Field, wrong: &mut Vec<St
     // A session may be young because of the fault before this one; blows were looked for at the start.
     // What is there is seen each time; a stall of the machine may look like a slow link once.
     if !blow
-        && faults::prove(kind, field).await.is_ok()
-        && let Ok(seen) = faults::prove(kind, field).await
+        && faults::prove(kind, sut).await.is_ok()
+        && let Ok(seen) = faults::prove(kind, sut).await
     {
         wrong.push(format!("{name}: seen without injection: {seen}"));
     }
-    let mut active = match faults::inject(kind, field).await {
+    let mut active = match faults::inject(kind, sut).await {
         Ok(active) => active,
         Err(error) => return wrong.push(format!("{name}: not injected: {error}")),
     };
     active.grown().await;
-    let seen = wait::until("evidence", SOON, async || active.prove(field).await);
+    let seen = wait::until("evidence", SOON, async || active.prove(sut).await);
     match seen.await {
         Ok(seen) => println!("{name}: {seen}"),
         Err(error) => wrong.push(format!("{name}: not seen: {}", error.last)),
@@ -232,29 +232,29 @@ async fn there_and_not_there(kind: &FaultKind, field: &Field, wrong: &mut Vec<St
     if matches!(kind, FaultKind::RollingRestart { .. }) {
         active.over().await;
     }
-    match active.heal(field).await {
+    match active.heal(sut).await {
         Ok(healed) => println!("  healed: {healed}"),
         Err(error) => wrong.push(format!("{name}: not healed: {error}")),
     }
 }
 
 /// One node and one writer, on real services, for as long as a test looks at them.
-async fn on_a_cluster(name: &str, seed: u64, look: impl AsyncFnOnce(&Field, &mut Vec<String>)) {
-    let _alone = ground::alone().await;
+async fn on_a_cluster(name: &str, seed: u64, look: impl AsyncFnOnce(&SystemUnderTest, &mut Vec<String>)) {
+    let _alone = testbed::alone().await;
     let out = tempfile::tempdir().unwrap();
-    let mut plan = ground::quiet(seed, 1);
+    let mut plan = testbed::quiet(seed, 1);
     // What a cluster must be made ready for is known from its plan.
     let prepared = [Some(skew()), fills_disk().then_some(FaultKind::PostgresDiskFull)].into_iter().flatten();
     plan.faults = prepared.map(|fault| PlannedFault { at_ms: 0, for_ms: 1_000, fault }).collect();
-    let standing = ground::Standing::up(name, &plan, out.path()).await;
+    let deployment = testbed::Deployment::up(name, &plan, out.path()).await;
     let mut wrong = Vec::new();
-    look(&standing.field, &mut wrong).await;
-    standing.down().await;
+    look(&deployment.sut, &mut wrong).await;
+    deployment.down().await;
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// Faults that overlap on one link: each is seen beside the other, and the end of one leaves the other in force.
-async fn overlaps(field: &Field, wrong: &mut Vec<String>) {
+async fn overlaps(sut: &SystemUnderTest, wrong: &mut Vec<String>) {
     let latency = |latency_ms| {
         toxic(Service::Kafka, Toxic::Latency { latency_ms, jitter_ms: 0 }, Direction::Downstream)
     };
@@ -273,7 +273,7 @@ async fn overlaps(field: &Field, wrong: &mut Vec<String>) {
     ] {
         let name = format!("{first}, ended under {second}");
         // At the same moment: they must not take each other's name at the proxy.
-        let (one, other) = tokio::join!(faults::inject(&first, field), faults::inject(&second, field));
+        let (one, other) = tokio::join!(faults::inject(&first, sut), faults::inject(&second, sut));
         let (one, other) = match (one, other) {
             (Ok(one), Ok(other)) => (one, other),
             (one, other) => {
@@ -281,23 +281,23 @@ async fn overlaps(field: &Field, wrong: &mut Vec<String>) {
                 continue;
             }
         };
-        if let Err(error) = one.heal(field).await {
+        if let Err(error) = one.heal(sut).await {
             wrong.push(format!("{name}: the first is not healed: {error}"));
         }
-        let left = wait::until("evidence", SOON, async || faults::prove(&second, field).await);
+        let left = wait::until("evidence", SOON, async || faults::prove(&second, sut).await);
         if let Err(error) = left.await {
             wrong.push(format!("{name}: the second is not seen any more: {}", error.last));
         }
-        if let Err(error) = other.heal(field).await {
+        if let Err(error) = other.heal(sut).await {
             wrong.push(format!("{name}: the second is not healed: {error}"));
         }
     }
     // Flapping: the same fault again and again, each time by the same name.
     let flapping = latency(200);
     for turn in 0..5 {
-        match faults::inject(&flapping, field).await {
+        match faults::inject(&flapping, sut).await {
             Ok(active) => {
-                if let Err(error) = active.heal(field).await {
+                if let Err(error) = active.heal(sut).await {
                     wrong.push(format!("{flapping}, time {turn}: not healed: {error}"));
                 }
             }

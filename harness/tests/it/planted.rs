@@ -20,7 +20,7 @@ use harness::{
 };
 use serde_json::Value;
 
-use crate::{command_line, ground};
+use crate::{command_line, testbed};
 
 /// Which binary has the bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,10 +66,10 @@ const FAULT_MAX_MS: u64 = 6_000;
 
 /// The scenario at the pace of tests: faults and load are shortened, never left out.
 fn plan_of(scenario: &str, node_bug: Option<&str>, writer_bug: Option<&str>) -> Plan {
-    let mut choices = ground::choices(21);
+    let mut choices = testbed::choices(21);
     choices.node_bug = node_bug.map(str::to_owned);
     choices.writer_bug = writer_bug.map(str::to_owned);
-    let mut plan = ground::plan(scenario, &choices);
+    let mut plan = testbed::plan(scenario, &choices);
     let length_ms = |plan: &Plan| plan.faults.iter().map(|fault| fault.for_ms).sum::<u64>();
     let before_ms = length_ms(&plan);
     for fault in &mut plan.faults {
@@ -89,14 +89,14 @@ async fn caught(bug: &str) {
 
 async fn caught_in(topology: Topology, row: &Planted) {
     let bug = row.bug;
-    let _alone = ground::alone().await;
+    let _alone = testbed::alone().await;
     let out = tempfile::tempdir().unwrap();
     let mut plan = match row.process {
         In::Node => plan_of(row.scenario, Some(bug), None),
         In::Writer => plan_of(row.scenario, None, Some(bug)),
     };
     plan.cluster.topology = topology;
-    let finished = ground::judged(plan.clone(), ground::provider(), out.path()).await;
+    let finished = testbed::judged(plan.clone(), testbed::provider(), out.path()).await;
     assert_eq!(finished.judged.exit(), Exit::Violated);
     let judgement = finished.judged.judgement();
     let finding = judgement.finding(row.checker).unwrap();
@@ -110,8 +110,8 @@ async fn caught_in(topology: Topology, row: &Planted) {
         .filter_map(|detail| detail.message)
         .collect();
     assert!(!named.is_empty(), "no message is named: {finding:#?}");
-    let strangers: Vec<&u32> = named.iter().filter(|message| !wronged.contains(message)).collect();
-    assert!(strangers.is_empty(), "caught by accident: {strangers:?} were not wronged; {finding:#?}");
+    let others: Vec<&u32> = named.iter().filter(|message| !wronged.contains(message)).collect();
+    assert!(others.is_empty(), "caught by accident: {others:?} were not wronged; {finding:#?}");
     if let Some(tier) = row.tier {
         let blamed = judgement.gaps.iter().any(|gap| gap.tier == tier && !gap.messages.is_empty());
         assert!(blamed, "{:#?}", judgement.gaps);
@@ -216,11 +216,11 @@ async fn commit_before_insert() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "builds the cluster a second time, with its bugs"]
 async fn clean_builds_stay_green() {
-    let _alone = ground::alone().await;
+    let _alone = testbed::alone().await;
     let scenarios: std::collections::BTreeSet<&str> = TABLE.iter().map(|row| row.scenario).collect();
     for scenario in scenarios {
         let out = tempfile::tempdir().unwrap();
-        let finished = ground::judged(plan_of(scenario, None, None), ground::provider(), out.path()).await;
+        let finished = testbed::judged(plan_of(scenario, None, None), testbed::provider(), out.path()).await;
         assert_eq!(finished.judged.exit(), Exit::Holds, "{scenario}");
     }
 }
@@ -273,7 +273,7 @@ for_s = 2
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "builds the cluster a second time, with its bugs"]
 async fn a_violated_run_is_shrunk_to_a_smaller_one_that_fails_the_same_way() {
-    let _alone = ground::alone().await;
+    let _alone = testbed::alone().await;
     Binaries::ready(true, &Progress::silent()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (file, out) = (folder.path().join("guiltless.toml"), folder.path().join("out"));

@@ -4,23 +4,23 @@
 use harness::{
     checkers::{Tier, Verdict},
     exit::Exit,
-    history::{Event, HistoryFile, Lifecycle, Phase, What},
+    history::{Event, EventKind, HistoryFile, Lifecycle, Phase},
     plan::Topology,
     report::contrast::{Contrast, JSON, PAGE},
     scenario::Choices,
 };
 
-use crate::{command_line::squall, ground};
+use crate::{command_line::squall, testbed};
 
 /// Nothing breaks: every acked message is in both ledgers and with every member, though no ack says where; and at any
 /// time at most one node relayed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn relay_holds_while_nothing_breaks() {
-    let _alone = ground::alone().await;
+    let _alone = testbed::alone().await;
     let out = tempfile::tempdir().unwrap();
-    let choices = Choices { topology: Some(Topology::Relay), ..ground::choices(41) };
-    let plan = ground::plan("smoke", &choices);
-    let finished = ground::judged(plan, ground::provider(), out.path()).await;
+    let choices = Choices { topology: Some(Topology::Relay), ..testbed::choices(41) };
+    let plan = testbed::plan("smoke", &choices);
+    let finished = testbed::judged(plan, testbed::provider(), out.path()).await;
     assert_eq!(finished.judged.exit(), Exit::Holds);
 
     let events = HistoryFile::open(&finished.folder.history()).unwrap().map(Result::unwrap);
@@ -28,13 +28,13 @@ async fn relay_holds_while_nothing_breaks() {
     for Event { what, .. } in events {
         match what {
             // What follows is the end of the run: all are told to stop, and their last words come in any order.
-            What::Phase(Phase::Read) => break,
-            What::Lifecycle { event: Lifecycle::RelayStarted, .. } => {
+            EventKind::Phase(Phase::Read) => break,
+            EventKind::Lifecycle { event: Lifecycle::RelayStarted, .. } => {
                 (relays, began) = (relays + 1, began + 1)
             }
-            What::Lifecycle { event: Lifecycle::RelayEnded { .. }, .. } => relays -= 1,
-            What::AckedUnplaced { .. } => unplaced += 1,
-            What::Acked { .. } | What::Joined { .. } | What::Received { .. } => {
+            EventKind::Lifecycle { event: Lifecycle::RelayEnded { .. }, .. } => relays -= 1,
+            EventKind::AckedUnplaced { .. } => unplaced += 1,
+            EventKind::Acked { .. } | EventKind::Joined { .. } | EventKind::Received { .. } => {
                 panic!("a position: {what:?}")
             }
             _ => {}
@@ -62,7 +62,7 @@ for_s = 5
 
 #[test]
 fn contrast_shows_what_relay_loses_and_durable_first_does_not() {
-    let _alone = ground::alone_blocking();
+    let _alone = testbed::alone_blocking();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("killed.toml");
     std::fs::write(&file, SUBSCRIPTIONS_KILLED).unwrap();

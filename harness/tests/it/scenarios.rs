@@ -8,16 +8,16 @@ use harness::{
     plan::{FaultKind, LinkName, ProcessName, Service},
 };
 
-use crate::ground;
+use crate::testbed;
 
 /// A database outage on every provider: acks go on, the writers pause and resume, the three ledgers agree.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_outage_loses_nothing_on_any_provider() {
-    let _alone = ground::alone().await;
-    for provider in ground::providers() {
+    let _alone = testbed::alone().await;
+    for provider in testbed::providers() {
         let out = tempfile::tempdir().unwrap();
-        let plan = ground::plan("postgres-outage", &ground::choices(1));
-        let finished = ground::judged(plan, provider, out.path()).await;
+        let plan = testbed::plan("postgres-outage", &testbed::choices(1));
+        let finished = testbed::judged(plan, provider, out.path()).await;
         assert_eq!(finished.judged.exit(), Exit::Holds, "{provider}");
         let path = finished.folder.path();
         for file in
@@ -31,26 +31,26 @@ async fn a_database_outage_loses_nothing_on_any_provider() {
 /// A fault that cannot be injected (there is no such proxy) makes the run unknown, never green.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_that_cannot_be_injected_makes_the_run_unknown() {
-    let _alone = ground::alone().await;
+    let _alone = testbed::alone().await;
     let out = tempfile::tempdir().unwrap();
-    let mut plan = ground::plan("postgres-outage", &ground::choices(5));
+    let mut plan = testbed::plan("postgres-outage", &testbed::choices(5));
     plan.load.duration_ms = 8_000;
     plan.faults[0].at_ms = 2_000;
     plan.faults[0].for_ms = 2_000;
     plan.faults[0].fault = FaultKind::LinkDown {
         links: vec![LinkName { process: ProcessName::Node(9), service: Service::Redis }],
     };
-    let finished = ground::judged(plan, ground::provider(), out.path()).await;
+    let finished = testbed::judged(plan, testbed::provider(), out.path()).await;
     assert_eq!(finished.judged.exit(), Exit::Unknown);
 }
 
 /// Equal seeds give equal plans; a judged run judged again gives the same verdict.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_can_be_judged_again_from_its_folder() {
-    let _alone = ground::alone().await;
+    let _alone = testbed::alone().await;
     let out = tempfile::tempdir().unwrap();
-    let plan = ground::plan("smoke", &ground::choices(6));
-    let finished = ground::judged(plan, ground::provider(), out.path()).await;
+    let plan = testbed::plan("smoke", &testbed::choices(6));
+    let finished = testbed::judged(plan, testbed::provider(), out.path()).await;
     assert_eq!(finished.judged.exit(), Exit::Holds);
     let again = harness::run::judge::judge(&finished.folder).unwrap();
     assert_eq!(again.exit(), Exit::Holds);
@@ -70,7 +70,7 @@ async fn a_full_disk_is_refused_where_no_small_file_system_can_be_made() {
         return;
     }
     let out = tempfile::tempdir().unwrap();
-    let plan = ground::plan("postgres-disk-full", &ground::choices(46));
-    let refused = ground::run(plan, ProviderChoice::Host, out.path()).await.unwrap_err();
+    let plan = testbed::plan("postgres-disk-full", &testbed::choices(46));
+    let refused = testbed::run(plan, ProviderChoice::Host, out.path()).await.unwrap_err();
     assert!(refused.to_string().contains("only root"), "{refused}");
 }

@@ -13,7 +13,7 @@ use nix::{
     unistd::{Pid, geteuid},
 };
 
-use crate::{command_line::squall, ground};
+use crate::{command_line::squall, testbed};
 
 /// An address that no machine has (RFC 5737): an engine there publishes its ports somewhere else, whatever it is.
 const ANOTHER_MACHINE: &str = "tcp://192.0.2.1:2375";
@@ -183,8 +183,8 @@ fn an_engine_with_tls_and_without_certificates_is_no_panic() {
 /// As with a socket that is mounted into a container: the engine can be asked, and its ports are on another loopback.
 #[test]
 fn an_engine_behind_a_mounted_socket_is_said_at_once_and_auto_takes_the_host() {
-    let _alone = ground::alone_blocking();
-    if !ground::providers().contains(&harness::environment::ProviderChoice::Docker) || !geteuid().is_root() {
+    let _alone = testbed::alone_blocking();
+    if !testbed::providers().contains(&harness::environment::ProviderChoice::Docker) || !geteuid().is_root() {
         eprintln!("skipped: it takes a Docker engine, and root to make a network of its own");
         return;
     }

@@ -14,7 +14,7 @@ use nix::{
 
 use crate::{
     command_line::{ended, left_running, squall, talking_with},
-    ground,
+    testbed,
 };
 
 /// A database outage, short: its verdict rests on what the writers say in their logs.
@@ -65,7 +65,7 @@ fn outage(folder: &Path) -> std::path::PathBuf {
 
 #[test]
 fn what_other_programs_read_from_the_environment_changes_no_verdict() {
-    let _alone = ground::alone_blocking();
+    let _alone = testbed::alone_blocking();
     let folder = tempfile::tempdir().unwrap();
     let file = outage(folder.path());
     let mut command = squall(folder.path());
@@ -79,7 +79,7 @@ fn what_other_programs_read_from_the_environment_changes_no_verdict() {
 /// A reader that goes away stops nothing: the run goes on to its verdict, and its exit code is that verdict's.
 #[test]
 fn a_pipe_that_closes_first_costs_neither_verdict_nor_services() {
-    let _alone = ground::alone_blocking();
+    let _alone = testbed::alone_blocking();
     let folder = tempfile::tempdir().unwrap();
     let mut command = squall(folder.path());
     command
@@ -96,7 +96,7 @@ fn a_pipe_that_closes_first_costs_neither_verdict_nor_services() {
 /// Ctrl-C into a pipeline ends the reader first.
 #[test]
 fn an_interrupt_with_nobody_reading_takes_everything_down() {
-    let _alone = ground::alone_blocking();
+    let _alone = testbed::alone_blocking();
     let folder = tempfile::tempdir().unwrap();
     let (mut run, lines) = talking_with(squall(&folder.path().join("state")), &folder.path().join("out"));
     drop(lines);
@@ -108,7 +108,7 @@ fn an_interrupt_with_nobody_reading_takes_everything_down() {
 /// `nohup squall run … &`, and then the terminal goes.
 #[test]
 fn a_hang_up_that_was_ignored_stays_ignored() {
-    let _alone = ground::alone_blocking();
+    let _alone = testbed::alone_blocking();
     let folder = tempfile::tempdir().unwrap();
     let plain = squall(&folder.path().join("state"));
     let mut nohup = Command::new("sh");
@@ -123,7 +123,7 @@ fn a_hang_up_that_was_ignored_stays_ignored() {
 
 #[test]
 fn the_soft_limit_of_open_files_is_raised_and_a_hard_one_too_low_is_refused() {
-    let _alone = ground::alone_blocking();
+    let _alone = testbed::alone_blocking();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("many.toml");
     let text = "title = \"many\"\n[load]\nusers = 1500\nrooms = 100\nrate_per_s = 10\nduration_s = 5\n";
@@ -157,7 +157,7 @@ fn a_temporary_folder_that_postgres_cannot_enter_is_named_with_the_user() {
         println!("only root runs PostgreSQL as another user");
         return;
     }
-    let _alone = ground::alone_blocking();
+    let _alone = testbed::alone_blocking();
     let folder = tempfile::tempdir().unwrap();
     let closed = folder.path().join("closed");
     Command::new("install").args(["-d", "-m", "700"]).arg(&closed).status().unwrap();

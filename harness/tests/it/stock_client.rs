@@ -10,7 +10,7 @@ use rdkafka::{
 };
 use serde_json::{Value, json};
 
-use crate::ground;
+use crate::testbed;
 
 /// Puts the client's package in place once per machine, in the build's own folder.
 fn stock_client() -> std::path::PathBuf {
@@ -43,17 +43,17 @@ async fn run(client: &Path, script: &str, args: impl IntoIterator<Item = String>
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stock_client_talks_across_nodes_over_websocket_and_polling_and_resumes() {
-    let _alone = ground::alone().await;
+    let _alone = testbed::alone().await;
     let client = stock_client();
     let out = tempfile::tempdir().unwrap();
-    let plan = ground::quiet(11, 2);
-    let standing = ground::Standing::up("stock-client", &plan, out.path()).await;
+    let plan = testbed::quiet(11, 2);
+    let deployment = testbed::Deployment::up("stock-client", &plan, out.path()).await;
 
-    let nodes = standing.field.cluster.node_addresses();
+    let nodes = deployment.sut.cluster.node_addresses();
     let urls = nodes.iter().map(|address| format!("http://{address}"));
     let talked = run(&client, "talk.mjs", urls).await;
 
-    standing.down().await;
+    deployment.down().await;
     let said = talked.unwrap();
     assert!(said.contains(r#"{"talked":25,"resumed":5}"#), "{said}");
 }
@@ -61,26 +61,26 @@ async fn a_stock_client_talks_across_nodes_over_websocket_and_polling_and_resume
 /// A second `resume` puts an end to the catch-up of the first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_resume_takes_the_place_of_the_first() {
-    let _alone = ground::alone().await;
+    let _alone = testbed::alone().await;
     let client = stock_client();
     let out = tempfile::tempdir().unwrap();
-    let plan = ground::quiet(13, 1);
-    let standing = ground::Standing::up("twice", &plan, out.path()).await;
-    let address = standing.field.cluster.address(ProcessName::Node(1)).unwrap();
+    let plan = testbed::quiet(13, 1);
+    let deployment = testbed::Deployment::up("twice", &plan, out.path()).await;
+    let address = deployment.sut.cluster.address(ProcessName::Node(1)).unwrap();
     let resumed = run(&client, "resume_twice.mjs", [format!("http://{address}")]).await;
-    standing.down().await;
+    deployment.down().await;
     println!("{}", resumed.unwrap());
 }
 
 /// Who was away for longer than the log keeps what was said is told so, and not given a room with a hole in it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resuming_from_before_the_log_is_refused() {
-    let _alone = ground::alone().await;
+    let _alone = testbed::alone().await;
     let client = stock_client();
     let out = tempfile::tempdir().unwrap();
-    let plan = ground::quiet(12, 1);
-    let standing = ground::Standing::up("truncated", &plan, out.path()).await;
-    let (cluster, node) = (&standing.field.cluster, ProcessName::Node(1));
+    let plan = testbed::quiet(12, 1);
+    let deployment = testbed::Deployment::up("truncated", &plan, out.path()).await;
+    let (cluster, node) = (&deployment.sut.cluster, ProcessName::Node(1));
     let address = cluster.address(node).unwrap();
     let say = async |verbs: &[Value]| {
         let url = std::iter::once(format!("http://{address}"));
@@ -103,13 +103,13 @@ async fn resuming_from_before_the_log_is_refused() {
     let topic = &cluster.names().topic;
     kept_from.add_partition_offset(topic, partition, Offset::Offset(last + 1)).unwrap();
     let admin: AdminClient<DefaultClientContext> =
-        standing.field.environment.verifier().kafka_client().create().unwrap();
+        deployment.sut.environment.verifier().kafka_client().create().unwrap();
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
     admin.delete_records(&kept_from, &options).await.unwrap();
     cluster.kill(node).await.unwrap();
     cluster.start(node).await.unwrap();
 
     let refused = say(&resume).await;
-    standing.down().await;
+    deployment.down().await;
     assert_eq!(refused[0]["error"]["code"], "out_of_range", "{refused:?}");
 }

@@ -13,7 +13,7 @@ use rdkafka::{
 };
 use sqlx::{Connection, PgConnection};
 
-use crate::ground;
+use crate::testbed;
 
 /// Whatever the writer is to do, it has done within this.
 const SOON: Duration = Duration::from_secs(30);
@@ -22,19 +22,19 @@ const ROOM: &str = "ledgers";
 const LARGE_BYTES: usize = 1_048_490;
 
 struct Ledgers<'a> {
-    standing: &'a ground::Standing,
+    deployment: &'a testbed::Deployment,
     postgres: PgConnection,
     producer: FutureProducer,
 }
 
 impl Ledgers<'_> {
     fn partition(&self) -> i32 {
-        partition_of(ROOM, self.standing.field.cluster.plan().cluster.partitions)
+        partition_of(ROOM, self.deployment.sut.cluster.plan().cluster.partitions)
     }
 
     /// Appends bytes to the room's partition; returns the offset.
     async fn append(&self, bytes: &[u8]) -> i64 {
-        let topic = &self.standing.field.cluster.names().topic;
+        let topic = &self.deployment.sut.cluster.names().topic;
         let record = FutureRecord::to(topic).partition(self.partition()).key(ROOM).payload(bytes);
         self.producer.send(record, SOON).await.unwrap().offset
     }
@@ -70,7 +70,7 @@ impl Ledgers<'_> {
 
     async fn until_metric(&self, line: &str) {
         wait::until(line, SOON, async || {
-            let text = self.standing.field.cluster.look_metrics(ProcessName::Writer(1), SOON).await?;
+            let text = self.deployment.sut.cluster.metrics(ProcessName::Writer(1), SOON).await?;
             if text.lines().any(|it| it == line) { Ok(()) } else { Err("it says otherwise".to_owned()) }
         })
         .await
@@ -87,7 +87,7 @@ impl Ledgers<'_> {
             self.say(id).await;
         }
         self.until_stored(&["one", "two", "three"]).await;
-        let cluster = &self.standing.field.cluster;
+        let cluster = &self.deployment.sut.cluster;
         cluster.terminate(ProcessName::Writer(1)).await.unwrap();
         self.run("truncate messages, writer_offsets").await;
         cluster.start(ProcessName::Writer(1)).await.unwrap();
@@ -100,8 +100,8 @@ impl Ledgers<'_> {
         self.say("after the large one").await;
         self.until_stored(&["after the large one"]).await;
 
-        let topic = self.standing.field.cluster.names().dead_letters.clone();
-        let mut config = self.standing.field.environment.verifier().kafka_client();
+        let topic = self.deployment.sut.cluster.names().dead_letters.clone();
+        let mut config = self.deployment.sut.environment.verifier().kafka_client();
         config.set("group.id", "reads-letters").set("enable.auto.commit", "false");
         let letter = tokio::task::spawn_blocking(move || {
             let consumer: BaseConsumer = config.create().unwrap();
@@ -139,19 +139,19 @@ impl Ledgers<'_> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ledgers_that_disagree_lose_no_message() {
-    let _alone = ground::alone().await;
+    let _alone = testbed::alone().await;
     let out = tempfile::tempdir().unwrap();
-    let plan = ground::quiet(51, 1);
-    let standing = ground::Standing::up("ledgers", &plan, out.path()).await;
-    let at = standing.field.environment.verifier();
+    let plan = testbed::quiet(51, 1);
+    let deployment = testbed::Deployment::up("ledgers", &plan, out.path()).await;
+    let at = deployment.sut.environment.verifier();
     let producer = at.kafka_client().set("message.max.bytes", "2000000").create().unwrap();
     let postgres = PgConnection::connect(&at.postgres_url).await.unwrap();
 
-    let mut ledgers = Ledgers { standing: &standing, postgres, producer };
+    let mut ledgers = Ledgers { deployment: &deployment, postgres, producer };
     ledgers.gone_back_in_time().await;
     ledgers.too_large_for_a_letter().await;
     ledgers.cut_log().await;
 
     drop(ledgers);
-    standing.down().await;
+    deployment.down().await;
 }

@@ -11,7 +11,7 @@ use std::{
 use chat_protocol::{Topology, lifecycle::LifecycleEvent};
 use serde::Serialize;
 
-use crate::{journal::announce, limits};
+use crate::{journal::emit, limits};
 
 /// What is known about the dependencies of this node.
 #[derive(Debug)]
@@ -148,7 +148,7 @@ pub async fn report(process: String, health: Arc<Health>) {
         }
         if said.as_ref() != Some(&readiness.missing) {
             let missing = readiness.missing.join(",");
-            announce!(process, LifecycleEvent::Readiness, ready = readiness.ready, missing);
+            emit!(process, LifecycleEvent::Readiness, ready = readiness.ready, missing);
             said = Some(readiness.missing);
         }
     }

@@ -153,8 +153,8 @@ impl Hub {
     }
 
     /// Topology `relay`: a message that was heard goes to the members on this node.
-    pub fn hand_out(self: &Arc<Self>, record: &ChatRecord) {
-        let (receipts, too_slow) = self.home(&record.room).1.hand_out(record);
+    pub fn deliver_relayed(self: &Arc<Self>, record: &ChatRecord) {
+        let (receipts, too_slow) = self.home(&record.room).1.deliver_relayed(record);
         self.meters.delivered_live.increment(1);
         self.meters.receipts.increment(receipts);
         for socket in too_slow {

@@ -3,13 +3,13 @@
 use chat_protocol::lifecycle::{EXIT_PANIC, LOG_TARGET, LifecycleEvent};
 use tracing_subscriber::EnvFilter;
 
-/// Writes a lifecycle event: `announce!(process, LifecycleEvent::Listening, addr = %addr)`.
-macro_rules! announce {
+/// Writes a lifecycle event: `emit!(process, LifecycleEvent::Listening, addr = %addr)`.
+macro_rules! emit {
     ($process:expr, $event:expr $(, $($field:tt)*)?) => {
         ::tracing::info!(target: ::chat_protocol::lifecycle::LOG_TARGET, event = $crate::journal::event_name($event), process = %$process $(, $($field)*)?)
     };
 }
-pub(crate) use announce;
+pub(crate) use emit;
 
 /// The name of an event as it stands in the log.
 pub fn event_name(event: LifecycleEvent) -> String {
@@ -39,10 +39,10 @@ pub fn open() {
 }
 
 /// Makes a panic anywhere the end of the process: a node that lost a thread would go on with half its promises.
-pub fn die_loudly(process: &str) {
+pub fn install_panic_hook(process: &str) {
     let process = process.to_owned();
     std::panic::set_hook(Box::new(move |panic| {
-        announce!(process, LifecycleEvent::Panicked, message = %panic);
+        emit!(process, LifecycleEvent::Panicked, message = %panic);
         std::process::exit(i32::from(EXIT_PANIC));
     }));
 }

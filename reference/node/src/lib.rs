@@ -60,7 +60,7 @@ pub fn run() -> ! {
 
 fn start(config: config::Config) -> u8 {
     journal::open();
-    journal::die_loudly(&config.name);
+    journal::install_panic_hook(&config.name);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -194,11 +194,11 @@ impl Partition {
 
     /// Topology `relay`: sends a message that was heard to the members of its room. Returns how many got it, and the
     /// members that did not, as they read too slowly.
-    pub fn hand_out(&self, record: &ChatRecord) -> (u64, Vec<SocketRef>) {
+    pub fn deliver_relayed(&self, record: &ChatRecord) -> (u64, Vec<SocketRef>) {
         let (mut receipts, ignore_full) = (0, self.bugs.has(Bug::DropWhenFull));
         let mut state = self.state();
         let room = state.rooms.get_mut(&record.room);
-        let too_slow = room.map(|room| room.hand_out(record, ignore_full, &mut receipts));
+        let too_slow = room.map(|room| room.deliver_relayed(record, ignore_full, &mut receipts));
         (receipts, too_slow.unwrap_or_default())
     }
 
@@ -243,9 +243,9 @@ impl Partition {
     }
 
     /// Sends something that may get lost to the members of a room.
-    pub fn whisper(&self, room: &str, event: &str, payload: &impl Serialize, except: &str) {
+    pub fn send_volatile(&self, room: &str, event: &str, payload: &impl Serialize, except: &str) {
         if let Some(room) = self.state().rooms.get(room) {
-            room.whisper(event, payload, except);
+            room.send_volatile(event, payload, except);
         }
     }
 

@@ -109,7 +109,7 @@ impl Relay {
         if relays || naive {
             append(node, &record);
         }
-        node.hub.hand_out(&record);
+        node.hub.deliver_relayed(&record);
     }
 
     /// Stops relaying and lets another node begin, as far as Redis can be told.

@@ -117,7 +117,12 @@ impl Room {
 
     /// Topology `relay`: sends a message to every member. One whose buffer is full gets no more, and is returned: there is
     /// nothing to catch it up from. How many got it is added to `receipts`.
-    pub fn hand_out(&mut self, record: &ChatRecord, ignore_full: bool, receipts: &mut u64) -> Vec<SocketRef> {
+    pub fn deliver_relayed(
+        &mut self,
+        record: &ChatRecord,
+        ignore_full: bool,
+        receipts: &mut u64,
+    ) -> Vec<SocketRef> {
         let Some(encoded) = encode(None, record, false) else { return Vec::new() };
         let mut too_slow = Vec::new();
         self.emit(&encoded, &record.id, ignore_full, receipts, |member| too_slow.push(member.socket.clone()));
@@ -148,7 +153,7 @@ impl Room {
     }
 
     /// Sends something that may get lost to everybody but `except`, if the room is small.
-    pub fn whisper(&self, event: &str, payload: &impl Serialize, except: &str) {
+    pub fn send_volatile(&self, event: &str, payload: &impl Serialize, except: &str) {
         if self.members.len() > limits::SMALL_ROOM {
             return;
         }

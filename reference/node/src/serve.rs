@@ -29,7 +29,7 @@ use crate::{
     history::Archive,
     http,
     hub::Hub,
-    journal::announce,
+    journal::emit,
     kafka::{
         self, BadSettings,
         producer::Producer,
@@ -104,7 +104,7 @@ pub async fn serve(config: Config) -> Result<u8, StartError> {
         .build_layer();
     session::serve(&io, Arc::clone(&node));
     let routes = http::routes(Arc::clone(&node.health), metrics).layer(layer).layer(CorsLayer::permissive());
-    announce!(node.config.name, LifecycleEvent::Listening, addr = %addr);
+    emit!(node.config.name, LifecycleEvent::Listening, addr = %addr);
     let server = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
             error!(%error, "stopped listening");
@@ -117,7 +117,7 @@ pub async fn serve(config: Config) -> Result<u8, StartError> {
     }
     drain(&node, &io).await;
     server.abort();
-    announce!(node.config.name, LifecycleEvent::Stopped);
+    emit!(node.config.name, LifecycleEvent::Stopped);
     Ok(EXIT_OK)
 }
 
@@ -201,7 +201,7 @@ async fn warm_up(hub: Arc<Hub>) {
 /// that makes them reconnect elsewhere. Everything together takes at most the time given.
 async fn drain(node: &Arc<Node>, io: &SocketIo) {
     let deadline = Instant::now() + node.config.drain();
-    announce!(node.config.name, LifecycleEvent::Draining);
+    emit!(node.config.name, LifecycleEvent::Draining);
     node.health.drain();
 
     // A fifth of the time stays for the clients.

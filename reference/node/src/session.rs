@@ -48,13 +48,13 @@ struct Admission {
 
 /// Lets clients in at the namespace `/`.
 pub fn serve(io: &SocketIo, node: Arc<Node>) {
-    let (door, hall) = (Arc::clone(&node), node);
+    let (admitting, beginning) = (Arc::clone(&node), node);
     let admit = move |socket: SocketRef, auth: TryData<Auth>| {
-        let node = Arc::clone(&door);
+        let node = Arc::clone(&admitting);
         async move { admit(&node, &socket, auth) }
     };
     let begin = move |socket: SocketRef| {
-        let node = Arc::clone(&hall);
+        let node = Arc::clone(&beginning);
         async move { begin(node, socket).await }
     };
     io.ns("/", begin.with(admit));

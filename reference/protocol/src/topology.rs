@@ -50,9 +50,9 @@ impl fmt::Display for Topology {
     }
 }
 
-/// A name that is no topology's.
+/// A name that is not a topology's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no topology; there are durable-first and relay")]
+#[error("`{0}` is not a topology; there are durable-first and relay")]
 pub struct NoTopology(String);
 
 impl FromStr for Topology {

@@ -1,7 +1,7 @@
 //! When a writer cannot reach PostgreSQL, and what else is broken meanwhile: part of [`super`].
 
 use crate::{
-    checkers::{Case, Finding, lives::ProcessLife},
+    checkers::{Case, Finding, timelines::ProcessTimeline},
     plan::{Effects, ProcessName},
 };
 
@@ -52,7 +52,7 @@ impl Outages {
     }
 
     /// When a writer's time to resume after an outage ends early: something else begins, or it ends itself.
-    pub(super) fn next_us(&self, index: usize, writer: &ProcessLife<'_>, end_us: u64) -> Option<u64> {
+    pub(super) fn next_us(&self, index: usize, writer: &ProcessTimeline<'_>, end_us: u64) -> Option<u64> {
         let healed_us = self.proved.get(index)?.healed_us;
         let next = self.proved.iter().skip(index + 1).map(|next| next.asked_us);
         let hindered = self.hindered.iter().filter(|(_, ended_us)| *ended_us > healed_us);
@@ -88,13 +88,13 @@ pub(super) fn others_broken(case: &Case<'_>, outage: &Outage, sort: impl Fn(&Eff
 }
 
 /// The first ack, during an outage, of a message in a partition that the writer holds.
-pub(super) fn first_work(case: &Case<'_>, writer: &ProcessLife<'_>, outage: &Outage) -> Option<u64> {
+pub(super) fn first_work(case: &Case<'_>, writer: &ProcessTimeline<'_>, outage: &Outage) -> Option<u64> {
     let held = writer.partitions_at(outage.from_us);
     let mine = |partition: i32| held.as_ref().is_none_or(|held| held.contains(&partition));
     (0..case.history.messages())
         .filter_map(|message| {
-            let life = case.history.life(message);
-            let (at_us, (partition, _)) = (life.acked_us()?, case.place(message)?);
+            let outcome = case.history.outcome(message);
+            let (at_us, (partition, _)) = (outcome.acked_us()?, case.place(message)?);
             ((outage.from_us..outage.heal_asked_us).contains(&at_us) && mine(partition)).then_some(at_us)
         })
         .min()

@@ -6,25 +6,25 @@ use crate::{
         Verdict,
         fixture::{Run, said},
     },
-    history::{FaultStep, Lifecycle, Phase, What},
+    history::{EventKind, FaultStep, Lifecycle, Phase},
     plan::{FaultKind, LinkName, PlannedFault, ProcessName, Service},
 };
 
 const WRITER: ProcessName = ProcessName::Writer(1);
 
-fn paused(what: &What) -> bool {
-    matches!(what, What::Lifecycle { event: Lifecycle::WriterPaused { .. }, .. })
+fn paused(what: &EventKind) -> bool {
+    matches!(what, EventKind::Lifecycle { event: Lifecycle::WriterPaused { .. }, .. })
 }
 
-fn resumed(what: &What) -> bool {
-    matches!(what, What::Lifecycle { event: Lifecycle::WriterResumed { .. }, .. })
+fn resumed(what: &EventKind) -> bool {
+    matches!(what, EventKind::Lifecycle { event: Lifecycle::WriterResumed { .. }, .. })
 }
 
-fn pause() -> What {
+fn pause() -> EventKind {
     said(Lifecycle::WriterPaused { error: "refused".into() })
 }
 
-fn resume() -> What {
+fn resume() -> EventKind {
     said(Lifecycle::WriterResumed { paused_ms: 1 })
 }
 
@@ -38,7 +38,7 @@ fn outage() -> Run {
 #[test]
 fn every_way_to_be_wrong() {
     use Verdict::{Holds, Unknown, Violated};
-    let proof = |m: &What| matches!(m, What::Fault { step: FaultStep::Proved { .. }, .. });
+    let proof = |m: &EventKind| matches!(m, EventKind::Fault { step: FaultStep::Proved { .. }, .. });
     let wrote = said(Lifecycle::WriterWrote { records: 3, rows: 3, took_us: 900 });
     let tried = said(Lifecycle::WriterFailed { error: "refused".into() });
     let revoked = said(Lifecycle::WriterRevoked { partitions: "0".into() });
@@ -65,7 +65,7 @@ fn a_limit_that_no_writer_had_to_keep_is_unknown() {
     let mut run = Run::clean(200);
     run.plan.expect.writers_pause_within_ms = Some(1_000);
     assert_eq!(run.judged(&Pause).verdict, Verdict::Unknown, "nothing cuts a writer off");
-    let short = |m: &What| paused(m) || resumed(m);
+    let short = |m: &EventKind| paused(m) || resumed(m);
     let mut run = outage().without(short);
     run.plan.expect.writers_pause_within_ms = Some(60_000);
     assert_eq!(run.judged(&Pause).verdict, Verdict::Unknown, "the outage was shorter than the limit");
@@ -96,7 +96,7 @@ fn a_planned_rebalance_may_move_partitions_and_excuses_nothing_else() {
         let mut run = outage();
         let fault = FaultKind::KafkaRebalance;
         run.plan.faults.push(PlannedFault { at_ms: 6_000, for_ms: 1_000, fault });
-        let step = |step| What::Fault { fault: 1, step };
+        let step = |step| EventKind::Fault { fault: 1, step };
         run.at_ms(6_000, step(FaultStep::Asked))
             .at_ms(6_400, revoked.clone())
             .at_ms(6_500, step(FaultStep::Proved { evidence: "a member".into() }))
@@ -115,16 +115,16 @@ fn a_planned_rebalance_may_move_partitions_and_excuses_nothing_else() {
 
 #[test]
 fn an_injector_that_takes_its_time_does_not_make_the_writer_late() {
-    let begun = |m: &What| {
-        let step = matches!(m, What::Fault { step: FaultStep::Injected | FaultStep::Proved { .. }, .. });
-        step || matches!(m, What::Lifecycle { event: Lifecycle::WriterPaused { .. }, .. })
+    let begun = |m: &EventKind| {
+        let step = matches!(m, EventKind::Fault { step: FaultStep::Injected | FaultStep::Proved { .. }, .. });
+        step || matches!(m, EventKind::Lifecycle { event: Lifecycle::WriterPaused { .. }, .. })
     };
     let slow = || {
         outage()
             .without(begun)
             .at_ms(7_000, said(Lifecycle::WriterPaused { error: "refused".into() }))
-            .at_ms(7_100, What::Fault { fault: 0, step: FaultStep::Injected })
-            .at_ms(7_150, What::Fault { fault: 0, step: FaultStep::Proved { evidence: "53300".into() } })
+            .at_ms(7_100, EventKind::Fault { fault: 0, step: FaultStep::Injected })
+            .at_ms(7_150, EventKind::Fault { fault: 0, step: FaultStep::Proved { evidence: "53300".into() } })
     };
     let wrote = said(Lifecycle::WriterWrote { records: 3, rows: 3, took_us: 900 });
     assert_eq!(slow().at_ms(6_900, wrote).judged(&Pause).verdict, Verdict::Holds);
@@ -133,9 +133,9 @@ fn an_injector_that_takes_its_time_does_not_make_the_writer_late() {
 
 #[test]
 fn a_writer_with_nothing_to_do_or_that_is_dead_is_exempt() {
-    let dead = What::Exited { process: "writer-1".into(), status: "signal: 9".into(), asked: true };
+    let dead = EventKind::Exited { process: "writer-1".into(), status: "signal: 9".into(), asked: true };
     let silent = |run: Run| {
-        run.without(|m| matches!(m, What::Lifecycle { event: Lifecycle::WriterPaused { .. }, .. }))
+        run.without(|m| matches!(m, EventKind::Lifecycle { event: Lifecycle::WriterPaused { .. }, .. }))
     };
     let run = silent(outage()).at_ms(5_100, dead);
     let finding = run.judged(&Pause);
@@ -145,8 +145,9 @@ fn a_writer_with_nothing_to_do_or_that_is_dead_is_exempt() {
 
 #[test]
 fn a_pause_ends_with_the_life_of_its_writer() {
-    let exited = What::Exited { process: "writer-1".into(), status: "signal: 9".into(), asked: true };
-    let started = |m: &What| matches!(m, What::Started { process, .. } if process.as_str() == "writer-1");
+    let exited = EventKind::Exited { process: "writer-1".into(), status: "signal: 9".into(), asked: true };
+    let started =
+        |m: &EventKind| matches!(m, EventKind::Started { process, .. } if process.as_str() == "writer-1");
     let run = outage();
     let again = run.events.iter().find(|event| started(&event.what)).unwrap().what.clone();
     // Long before the outage it paused, was killed, and came back; then it did everything right.
@@ -161,7 +162,7 @@ fn a_pause_ends_with_the_life_of_its_writer() {
 #[test]
 fn a_writer_that_the_plan_breaks_has_no_pause_to_show() {
     let silent =
-        outage().without(|m| matches!(m, What::Lifecycle { event: Lifecycle::WriterPaused { .. }, .. }));
+        outage().without(|m| matches!(m, EventKind::Lifecycle { event: Lifecycle::WriterPaused { .. }, .. }));
     let mut run = silent;
     let fault = FaultKind::ProcessKill { processes: vec![ProcessName::Writer(1)] };
     run.plan.faults.push(PlannedFault { at_ms: 5_200, for_ms: 2_300, fault });
@@ -173,7 +174,7 @@ fn a_writer_that_the_plan_breaks_has_no_pause_to_show() {
         (7_500, FaultStep::HealAsked),
         (7_600, FaultStep::Healed { evidence: evidence() }),
     ] {
-        run = run.at_ms(at_ms, What::Fault { fault: 1, step });
+        run = run.at_ms(at_ms, EventKind::Fault { fault: 1, step });
     }
     let stated = run.judged(&Pause);
     assert_eq!((stated.verdict, stated.applicable), (Verdict::Unknown, false), "{stated:#?}");
@@ -186,10 +187,10 @@ fn a_writer_that_the_plan_breaks_has_no_pause_to_show() {
 #[test]
 fn what_is_missing_from_a_partial_history_convicts_nobody() {
     use Verdict::{Unknown, Violated};
-    let settled = |m: &What| matches!(m, What::Phase(Phase::Settled));
+    let settled = |m: &EventKind| matches!(m, EventKind::Phase(Phase::Settled));
     let silent = || outage().without(paused).without(resumed);
     let late = || outage().without(resumed).at_ms(12_000, resume());
-    let moving = What::Unsettled { why: "rows came".into() };
+    let moving = EventKind::Unsettled { why: "rows came".into() };
     for (name, run, expected) in [
         ("killed right after the heal", outage().until_ms(8_500), Unknown),
         ("killed while PostgreSQL was away", outage().until_ms(7_000), Unknown),
@@ -215,7 +216,7 @@ fn an_outage_ends_with_its_heal_though_the_next_is_being_injected() {
         let mut run = Run::clean(300)
             .with_fault(link_down(), [9_990, 10_000, 14_000, 14_050])
             .with_fault(FaultKind::PostgresConnectionLimit, [13_500, injected_ms, 19_000, 19_200])
-            .without(|m| matches!(m, What::Lifecycle { event: Lifecycle::WriterWrote { .. }, .. }))
+            .without(|m| matches!(m, EventKind::Lifecycle { event: Lifecycle::WriterWrote { .. }, .. }))
             .at_ms(10_200, pause())
             .at_ms(14_100, resume())
             .at_ms(15_300, pause())
@@ -236,7 +237,8 @@ fn a_writer_that_is_kept_from_resuming_is_exempt_unless_it_had_its_time() {
     use Verdict::{Holds, Unknown, Violated};
     let frozen = || FaultKind::ProcessPause { processes: vec![WRITER] };
     let postgres = || FaultKind::ServicePause { service: Service::Postgres };
-    let wrote = |m: &What| matches!(m, What::Lifecycle { event: Lifecycle::WriterWrote { .. }, .. });
+    let wrote =
+        |m: &EventKind| matches!(m, EventKind::Lifecycle { event: Lifecycle::WriterWrote { .. }, .. });
     let late = |at_ms| outage().without(resumed).without(wrote).at_ms(at_ms, resume());
     for (name, run, expected) in [
         // Exempt, and so nobody had to keep the limit that is stated.

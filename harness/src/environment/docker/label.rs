@@ -127,7 +127,7 @@ async fn remove_once(engine: &Docker, filters: &HashMap<String, Vec<String>>) ->
     if containers.is_empty() { Ok(()) } else { Err(format!("{} containers were there", containers.len())) }
 }
 
-/// Whoever is not there needs no removal, nor one that is being removed already.
+/// What is not there needs no removal, nor one that is being removed already.
 fn gone(outcome: Result<(), Error>) -> Result<(), Error> {
     match outcome {
         Err(Error::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),

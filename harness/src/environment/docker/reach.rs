@@ -18,7 +18,7 @@ use super::{
         leftovers::{self, Registry},
         ports::Ports,
     },
-    Site,
+    StartContext,
     container::Container,
     draw, engine,
     images::Images,
@@ -85,7 +85,7 @@ pub(crate) async fn reachable(engine: &bollard::Docker, images: &Images) -> Resu
             small_disk: false,
         };
         let label = Labelled::create_network(engine, &run_id, &registry).await?;
-        let site = Site { spec: &spec, engine: engine.clone() };
+        let site = StartContext { spec: &spec, engine: engine.clone() };
         let started = match draw(&mut Ports::default()) {
             Ok(port) => start_redis(&site, &images.redis, port).await.map(drop),
             Err(error) => Err(error),

@@ -16,7 +16,7 @@ use super::{
         ports::Ports,
         toxiproxy::Proxies,
     },
-    Site, kafka_proxy,
+    StartContext, kafka_proxy,
     server::{Server, answers, launch, run_tool, with_another_port},
 };
 use crate::plan::{ProcessName, Service};
@@ -35,7 +35,7 @@ pub(super) struct Up {
 }
 
 pub(super) async fn up(
-    site: &Site<'_>,
+    site: &StartContext<'_>,
     processes: &[ProcessName],
     first: Listeners,
     proxies: &Proxies,

@@ -23,7 +23,7 @@ use super::{
         disk::{self, Mounted},
         error::EnvironmentError,
     },
-    Site,
+    StartContext,
     server::{Server, answers, launch, run_tool, with_another_port},
 };
 use crate::plan::Service;
@@ -67,7 +67,7 @@ pub(crate) fn url(port: u16, password: &str, database: &str) -> String {
     format!("postgres://{USER}:{password}@127.0.0.1:{port}/{database}?sslmode=disable")
 }
 
-pub(super) async fn up(site: &Site<'_>, port: u16) -> Result<Up, EnvironmentError> {
+pub(super) async fn up(site: &StartContext<'_>, port: u16) -> Result<Up, EnvironmentError> {
     let user = unprivileged()?;
     let folder = site.folder.join("postgres");
     let password = draw_password();

@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use super::{
     super::{child::ChildSpec, contract::Endpoints, error::EnvironmentError},
-    Site,
+    StartContext,
     server::{Server, answers, launch, with_another_port},
 };
 use crate::plan::Service;
@@ -16,7 +16,7 @@ pub(super) struct Up {
     pub(super) version: String,
 }
 
-pub(super) async fn up(site: &Site<'_>, port: u16) -> Result<Up, EnvironmentError> {
+pub(super) async fn up(site: &StartContext<'_>, port: u16) -> Result<Up, EnvironmentError> {
     let folder = site.folder.join("redis");
     std::fs::create_dir_all(&folder).map_err(|source| EnvironmentError::Io {
         doing: "make the folder",

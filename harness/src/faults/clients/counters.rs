@@ -20,7 +20,7 @@ pub(super) struct Counters {
 
 /// Asks a node.
 pub(super) async fn read(cluster: &Cluster, node: ProcessName) -> Result<Counters, String> {
-    cluster.look_metrics(node, ANSWER_LIMIT).await.map(|text| parse(&text))
+    cluster.metrics(node, ANSWER_LIMIT).await.map(|text| parse(&text))
 }
 
 /// A counter that was never touched is not in the text, and is zero.

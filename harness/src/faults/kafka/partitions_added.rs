@@ -11,7 +11,7 @@ use super::{group, writers_have_everything};
 use crate::{
     cluster::Cluster,
     environment::{Endpoints, groups::QUESTION_LIMIT},
-    faults::{Fault, FaultError, Field, Seen},
+    faults::{Fault, FaultError, Seen, SystemUnderTest},
 };
 
 /// So many more.
@@ -22,24 +22,24 @@ pub(in crate::faults) struct PartitionsAdded {
 
 #[async_trait(?Send)]
 impl Fault for PartitionsAdded {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
-        add_partitions(&field.environment.verifier(), &field.cluster, self.partitions).await
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
+        add_partitions(&sut.environment.verifier(), &sut.cluster, self.partitions).await
     }
 
     /// The broker knows more partitions than the cluster started with.
-    async fn prove(&self, field: &Field) -> Seen {
-        let (_, all) = group(&field.environment.verifier(), &field.cluster).await?;
-        let started = usize::try_from(field.cluster.plan().cluster.partitions).unwrap_or(0);
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
+        let (_, all) = group(&sut.environment.verifier(), &sut.cluster).await?;
+        let started = usize::try_from(sut.cluster.plan().cluster.partitions).unwrap_or(0);
         let text = format!("the topic has {} partitions, and had {started} at the start", all.len());
         if all.len() >= started + usize::from(self.partitions) { Ok(text) } else { Err(text) }
     }
 
-    async fn end(&mut self, _: &Field) -> Result<Option<String>, FaultError> {
+    async fn end(&mut self, _: &SystemUnderTest) -> Result<Option<String>, FaultError> {
         Ok(None)
     }
 
-    async fn gone(&self, field: &Field) -> Seen {
-        writers_have_everything(field).await
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        writers_have_everything(sut).await
     }
 }
 

@@ -26,8 +26,8 @@ use crate::{
         groups::{QUESTION_LIMIT, blocking, consumer, partitions},
     },
     faults::{
-        Fault, FaultError, Field, Seen, YOUNG,
-        striking::{self, Striking, strike},
+        Fault, FaultError, Seen, SystemUnderTest, YOUNG,
+        repeat::{self, Repeating, repeat},
     },
     plan::poison::{Poison, is_poison},
 };
@@ -44,16 +44,16 @@ const RECENT: Duration = Duration::from_secs(60);
 /// A round of poison a second.
 #[derive(Debug, Default)]
 pub(in crate::faults) struct PoisonRecords {
-    striking: Option<Striking>,
+    striking: Option<Repeating>,
 }
 
 #[async_trait(?Send)]
 impl Fault for PoisonRecords {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
-        let producer = producer(&field.environment.verifier())?;
-        poison(&producer, &field.cluster, 0).await?;
-        let (cluster, rounds) = (Arc::clone(&field.cluster), Arc::new(AtomicU32::new(1)));
-        self.striking = Some(strike(move || {
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
+        let producer = producer(&sut.environment.verifier())?;
+        poison(&producer, &sut.cluster, 0).await?;
+        let (cluster, rounds) = (Arc::clone(&sut.cluster), Arc::new(AtomicU32::new(1)));
+        self.striking = Some(repeat(move || {
             let (producer, cluster) = (producer.clone(), Arc::clone(&cluster));
             let round = rounds.fetch_add(1, Relaxed);
             async move { poison(&producer, &cluster, round).await }
@@ -62,8 +62,8 @@ impl Fault for PoisonRecords {
     }
 
     /// A round of poison stands in the log, young, and as much of it is among the dead letters.
-    async fn prove(&self, field: &Field) -> Seen {
-        let seen = poisoned(&field.environment.verifier(), &field.cluster, YOUNG).await?;
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
+        let seen = poisoned(&sut.environment.verifier(), &sut.cluster, YOUNG).await?;
         let (in_log, set_aside) = (seen.in_log.len(), seen.set_aside.len());
         let text =
             format!("{in_log} young poison records in the log, {set_aside} of them among the dead letters");
@@ -71,13 +71,13 @@ impl Fault for PoisonRecords {
         if in_log >= round && set_aside >= round { Ok(text) } else { Err(text) }
     }
 
-    async fn end(&mut self, _: &Field) -> Result<Option<String>, FaultError> {
-        Ok(striking::end(&mut self.striking).await)
+    async fn end(&mut self, _: &SystemUnderTest) -> Result<Option<String>, FaultError> {
+        Ok(repeat::end(&mut self.striking).await)
     }
 
     /// Whatever poison is in the log is among the dead letters.
-    async fn gone(&self, field: &Field) -> Seen {
-        let seen = poisoned(&field.environment.verifier(), &field.cluster, RECENT).await?;
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        let seen = poisoned(&sut.environment.verifier(), &sut.cluster, RECENT).await?;
         match seen.in_log.difference(&seen.set_aside).next() {
             None => Ok(format!("{} poison records, all among the dead letters", seen.in_log.len())),
             Some((partition, offset)) => {

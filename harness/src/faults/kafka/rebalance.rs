@@ -1,4 +1,4 @@
-//! A stranger in the writers' consumer group: joins, is given its share of the partitions, reads and throws away, never
+//! An extra consumer in the writers' consumer group: joins, is given its share of the partitions, reads and throws away, never
 //! commits, and leaves. While it is there nobody writes what is in its partitions; when it has gone, the writers go on
 //! where PostgreSQL says that writing stopped.
 
@@ -22,12 +22,12 @@ use super::{group, writers_have_everything};
 use crate::{
     cluster::Names,
     environment::Endpoints,
-    faults::{Fault, FaultError, Field, Seen},
+    faults::{Fault, FaultError, Seen, SystemUnderTest},
     wait,
 };
 
 /// By this name the broker knows it.
-pub(super) const NAME: &str = "squall-stranger";
+pub(super) const NAME: &str = "squall-extra-consumer";
 
 /// Longest time until the group has taken it in: the writers hear of it at their next heartbeat (2 s), give partitions up
 /// and join again, twice.
@@ -37,62 +37,62 @@ const POLL: Duration = Duration::from_millis(50);
 /// Leaving is one request; beyond this the broker is away and finds out by the session time-out.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
-/// A group that a stranger has joined.
+/// A group that an extra consumer has joined.
 #[derive(Debug, Default)]
 pub(in crate::faults) struct Rebalance {
-    stranger: Option<Stranger>,
+    extra: Option<ExtraConsumer>,
 }
 
 #[async_trait(?Send)]
 impl Fault for Rebalance {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
-        self.stranger = Some(join(&field.environment.verifier(), field.cluster.names()).await?);
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
+        self.extra = Some(join(&sut.environment.verifier(), sut.cluster.names()).await?);
         Ok(())
     }
 
-    /// The broker names the stranger among the members of the writers' group, with partitions of its own.
-    async fn prove(&self, field: &Field) -> Seen {
-        let (group, _) = group(&field.environment.verifier(), &field.cluster).await?;
+    /// The broker names the extra consumer among the members of the writers' group, with partitions of its own.
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
+        let (group, _) = group(&sut.environment.verifier(), &sut.cluster).await?;
         let found = group.members.iter().find(|(name, _)| name == NAME);
         match found {
             Some((_, partitions)) if !partitions.is_empty() => Ok(format!(
-                "the stranger is one of {} members and holds {} partitions",
+                "the extra consumer is one of {} members and holds {} partitions",
                 group.members.len(),
                 partitions.len()
             )),
-            Some(_) => Err(format!("the stranger holds no partition; the group is {}", group.state)),
+            Some(_) => Err(format!("the extra consumer holds no partition; the group is {}", group.state)),
             None => Err(format!("the group is {} with {} members", group.state, group.members.len())),
         }
     }
 
-    async fn end(&mut self, _: &Field) -> Result<Option<String>, FaultError> {
-        if let Some(stranger) = self.stranger.take() {
-            stranger.leave().await;
+    async fn end(&mut self, _: &SystemUnderTest) -> Result<Option<String>, FaultError> {
+        if let Some(extra) = self.extra.take() {
+            extra.leave().await;
         }
         Ok(None)
     }
 
-    async fn gone(&self, field: &Field) -> Seen {
-        writers_have_everything(field).await
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        writers_have_everything(sut).await
     }
 }
 
 /// A member of the group until it is told to leave, or dropped.
 #[derive(Debug)]
-struct Stranger {
+struct ExtraConsumer {
     leave: DropGuard,
     task: JoinHandle<()>,
 }
 
 /// Joins the group; returns when partitions have been given.
-async fn join(endpoints: &Endpoints, names: &Names) -> Result<Stranger, FaultError> {
+async fn join(endpoints: &Endpoints, names: &Names) -> Result<ExtraConsumer, FaultError> {
     let consumer = consumer(endpoints, names)?;
     let leave = CancellationToken::new();
     let given = Arc::new(AtomicUsize::new(0));
     let (leaving, count) = (leave.clone(), Arc::clone(&given));
     let task = tokio::task::spawn_blocking(move || {
         while !leaving.is_cancelled() {
-            // Records and errors alike are of no interest: a stranger is in the way, that is all.
+            // Records and errors alike are of no interest: an extra consumer is in the way, that is all.
             drop(consumer.poll(POLL));
             let given = consumer.assignment().map_or(0, |list| list.count());
             count.store(given, Ordering::Relaxed);
@@ -100,17 +100,17 @@ async fn join(endpoints: &Endpoints, names: &Names) -> Result<Stranger, FaultErr
         // Dropping is what leaves the group.
         drop(consumer);
     });
-    let stranger = Stranger { leave: leave.drop_guard(), task };
-    let welcome = wait::until("partitions given to the stranger", WELCOME_LIMIT, async || {
-        match given.load(Ordering::Relaxed) {
-            0 => Err("it has none"),
-            count => Ok(count),
-        }
+    let extra = ExtraConsumer { leave: leave.drop_guard(), task };
+    let welcome = wait::until("partitions given to the extra consumer", WELCOME_LIMIT, async || match given
+        .load(Ordering::Relaxed)
+    {
+        0 => Err("it has none"),
+        count => Ok(count),
     });
     match welcome.await {
-        Ok(_) => Ok(stranger),
+        Ok(_) => Ok(extra),
         Err(error) => {
-            stranger.leave().await;
+            extra.leave().await;
             Err(FaultError::Missed(error.to_string()))
         }
     }
@@ -133,12 +133,12 @@ fn consumer(endpoints: &Endpoints, names: &Names) -> Result<BaseConsumer, KafkaE
     Ok(consumer)
 }
 
-impl Stranger {
+impl ExtraConsumer {
     /// Leaves the group.
     async fn leave(self) {
         drop(self.leave);
         if tokio::time::timeout(LEAVE_LIMIT, self.task).await.is_err() {
-            tracing::warn!("the stranger could not say goodbye to its group");
+            tracing::warn!("the extra consumer could not say goodbye to its group");
         }
     }
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{each, up};
 use crate::{
-    faults::{Fault, FaultError, Field, PROBE_LIMIT, Seen, each::each as undo},
+    faults::{Fault, FaultError, PROBE_LIMIT, Seen, SystemUnderTest, each::each as undo},
     plan::LinkName,
 };
 
@@ -16,15 +16,15 @@ pub(in crate::faults) struct Down {
 
 #[async_trait(?Send)]
 impl Fault for Down {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
         for link in &self.links {
-            field.environment.proxies().disable(*link).await?;
+            sut.environment.proxies().disable(*link).await?;
         }
         Ok(())
     }
 
-    async fn prove(&self, field: &Field) -> Seen {
-        each(&self.links, field, PROBE_LIMIT, |_, seen| match (seen.accepts, seen.answer) {
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
+        each(&self.links, sut, PROBE_LIMIT, |_, seen| match (seen.accepts, seen.answer) {
             (Err(error), Err(_)) => Ok(format!("refused: {error}")),
             (Ok(()), Err(error)) => Err(format!("accepts, though it does not answer: {error}")),
             (_, Ok(took)) => Err(format!("answered in {} ms", took.as_millis())),
@@ -32,12 +32,12 @@ impl Fault for Down {
         .await
     }
 
-    async fn end(&mut self, field: &Field) -> Result<Option<String>, FaultError> {
-        let enable = async |link: &LinkName| Ok(field.environment.proxies().enable(*link).await?);
+    async fn end(&mut self, sut: &SystemUnderTest) -> Result<Option<String>, FaultError> {
+        let enable = async |link: &LinkName| Ok(sut.environment.proxies().enable(*link).await?);
         undo(&self.links, enable).await.map(|()| None)
     }
 
-    async fn gone(&self, field: &Field) -> Seen {
-        up(&self.links, field).await
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        up(&self.links, sut).await
     }
 }

@@ -12,9 +12,9 @@ use async_trait::async_trait;
 use super::up;
 use crate::{
     faults::{
-        Fault, FaultError, Field, Seen,
+        Fault, FaultError, Seen, SystemUnderTest,
+        repeat::{self, Repeating, repeat},
         sockets::{self, Socket},
-        striking::{self, Striking, strike},
     },
     plan::LinkName,
 };
@@ -24,7 +24,7 @@ use crate::{
 pub(in crate::faults) struct HalfClose {
     links: Vec<LinkName>,
     before: Option<Before>,
-    striking: Option<Striking>,
+    striking: Option<Repeating>,
 }
 
 /// The connections of links before the fault.
@@ -50,43 +50,43 @@ impl HalfClose {
 
 #[async_trait(?Send)]
 impl Fault for HalfClose {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
-        let before = look(field, &self.links).await?;
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
+        let before = observe(sut, &self.links).await?;
         if blow(before.0.values().flatten())? == 0 {
             return Err(FaultError::Missed("the links have no open connection to half-close".to_owned()));
         }
         self.before = Some(before);
-        let (field, links) = (field.clone(), self.links.clone());
-        self.striking = Some(strike(move || {
-            let (field, links) = (field.clone(), links.clone());
+        let (sut, links) = (sut.clone(), self.links.clone());
+        self.striking = Some(repeat(move || {
+            let (sut, links) = (sut.clone(), links.clone());
             async move {
-                let now = look(&field, &links).await?;
+                let now = observe(&sut, &links).await?;
                 blow(now.0.values().flatten())
             }
         }));
         Ok(())
     }
 
-    async fn prove(&self, _: &Field) -> Seen {
+    async fn prove(&self, _: &SystemUnderTest) -> Seen {
         let before = self.before.as_ref().ok_or("nobody looked at the connections before the fault")?;
         before.prove()
     }
 
-    async fn end(&mut self, _: &Field) -> Result<Option<String>, FaultError> {
-        Ok(striking::end(&mut self.striking).await)
+    async fn end(&mut self, _: &SystemUnderTest) -> Result<Option<String>, FaultError> {
+        Ok(repeat::end(&mut self.striking).await)
     }
 
-    async fn gone(&self, field: &Field) -> Seen {
-        up(&self.links, field).await
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        up(&self.links, sut).await
     }
 }
 
-async fn look(field: &Field, links: &[LinkName]) -> Result<Before, FaultError> {
-    let pids: BTreeMap<_, _> = field.cluster.pids().await.into_iter().collect();
+async fn observe(sut: &SystemUnderTest, links: &[LinkName]) -> Result<Before, FaultError> {
+    let pids: BTreeMap<_, _> = sut.cluster.pids().await.into_iter().collect();
     let table = sockets::established();
     let mut before = BTreeMap::new();
     for link in links {
-        let to = field.environment.proxies().address(*link)?;
+        let to = sut.environment.proxies().address(*link)?;
         let open = pids.get(&link.process).map(|pid| connections(*pid, to, &table));
         before.insert(*link, open.unwrap_or_default());
     }

@@ -25,12 +25,12 @@ use tokio::{
 
 use self::retransmissions::{Counts, counted};
 use super::{
-    bulk::{Session, Way, ways},
     others, short,
+    transfer_probe::{Session, Way, ways},
 };
 use crate::{
     environment::Endpoints,
-    faults::{Fault, FaultError, Field, Seen},
+    faults::{Fault, FaultError, Seen, SystemUnderTest},
     plan::{LinkName, fault::Direction},
     surroundings, wait,
 };
@@ -43,11 +43,11 @@ const LEAST: u64 = 3;
 /// come about six times in a thousand, and the next look shows it.
 const LOSSES_EXPECTED: u32 = 9;
 /// A look is given up beyond this: each loss costs at least 200 ms, TCP's shortest wait.
-const LOOK_LIMIT: Duration = Duration::from_millis(4_500);
+const OBSERVE_LIMIT: Duration = Duration::from_millis(4_500);
 /// One question and its answer; a packet that is lost three times is away for 1.4 s.
 const TRIP_LIMIT: Duration = Duration::from_secs(4);
 /// How many questions are asked between two looks at the counts.
-const TRIPS_A_LOOK: u32 = 10;
+const TRIPS_A_PROBE: u32 = 10;
 
 /// Links that lose packets.
 #[derive(Debug)]
@@ -70,8 +70,8 @@ impl PacketLoss {
         Self { links, direction, loss_percent, rules: None }
     }
 
-    fn ports(&self, field: &Field) -> Result<BTreeMap<LinkName, u16>, FaultError> {
-        let port = |link: &LinkName| Ok((*link, field.environment.proxies().address(*link)?.port()));
+    fn ports(&self, sut: &SystemUnderTest) -> Result<BTreeMap<LinkName, u16>, FaultError> {
+        let port = |link: &LinkName| Ok((*link, sut.environment.proxies().address(*link)?.port()));
         self.links.iter().map(port).collect()
     }
 
@@ -86,41 +86,41 @@ impl PacketLoss {
         let began = Instant::now();
         let before = counted(port).await?;
         let mut session =
-            Session::open(link.service, through, LOOK_LIMIT).await.map_err(|failed| failed.to_string())?;
+            Session::open(link.service, through, OBSERVE_LIMIT).await.map_err(|failed| failed.to_string())?;
         let trips = LOSSES_EXPECTED * 100 / self.loss_percent.max(1);
         let mut asked = 0;
         loop {
-            for _ in 0..TRIPS_A_LOOK.min(trips - asked) {
+            for _ in 0..TRIPS_A_PROBE.min(trips - asked) {
                 let trip = session.carry(Way::Upstream, 1, TRIP_LIMIT).await;
                 trip.map_err(|failed| failed.to_string())?;
                 asked += 1;
             }
             let new = counted(port).await?.since(&before);
             let shown = ways(self.direction).iter().all(|way| new.on(*way) >= enough);
-            if shown || asked >= trips || began.elapsed() > LOOK_LIMIT {
+            if shown || asked >= trips || began.elapsed() > OBSERVE_LIMIT {
                 return Ok(new.in_round_trips(asked));
             }
         }
     }
 
     /// What is counted on every link, beside each other.
-    async fn look(
+    async fn observe(
         &self,
-        field: &Field,
+        sut: &SystemUnderTest,
         enough: u64,
     ) -> Result<Vec<(LinkName, Result<Counts, String>)>, String> {
-        let ports = self.ports(field).map_err(|error| error.to_string())?;
-        let looks = ports.into_iter().map(|(link, port)| async move {
-            (link, self.count(link, port, &field.environment.endpoints(link.process), enough).await)
+        let ports = self.ports(sut).map_err(|error| error.to_string())?;
+        let observations = ports.into_iter().map(|(link, port)| async move {
+            (link, self.count(link, port, &sut.environment.endpoints(link.process), enough).await)
         });
-        Ok(join_all(looks).await)
+        Ok(join_all(observations).await)
     }
 }
 
 #[async_trait(?Send)]
 impl Fault for PacketLoss {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
-        let ports: Vec<u16> = self.ports(field)?.into_values().collect();
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
+        let ports: Vec<u16> = self.ports(sut)?.into_values().collect();
         let nft = nft()
             .arg("--interactive")
             .stdin(Stdio::piped())
@@ -142,9 +142,9 @@ impl Fault for PacketLoss {
         .map_err(|error| FaultError::Missed(error.to_string()))
     }
 
-    async fn prove(&self, field: &Field) -> Seen {
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
         let mut texts = Vec::new();
-        for (link, counts) in self.look(field, LEAST).await? {
+        for (link, counts) in self.observe(sut, LEAST).await? {
             let counts = counts.map_err(|error| format!("{link}: {error}"))?;
             let seen = format!("{link}: {counts}");
             if ways(self.direction).iter().any(|way| counts.on(*way) < LEAST) {
@@ -155,7 +155,7 @@ impl Fault for PacketLoss {
         short(texts)
     }
 
-    async fn end(&mut self, _: &Field) -> Result<Option<String>, FaultError> {
+    async fn end(&mut self, _: &SystemUnderTest) -> Result<Option<String>, FaultError> {
         let Some(Rules { mut nft, table }) = self.rules.take() else { return Ok(None) };
         // Waiting closes its orders: with them it ends, and the table with it.
         if tokio::time::timeout(RULES_LIMIT, nft.wait()).await.is_err() {
@@ -170,13 +170,13 @@ impl Fault for PacketLoss {
         Ok(None)
     }
 
-    async fn gone(&self, field: &Field) -> Seen {
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
         let mut texts = Vec::new();
-        for (link, counts) in self.look(field, u64::MAX).await? {
+        for (link, counts) in self.observe(sut, u64::MAX).await? {
             let counts = match counts {
                 Ok(counts) => counts,
                 Err(error) => {
-                    let others = others(link, field).await?;
+                    let others = others(link, sut).await?;
                     let others = others.ok_or_else(|| format!("{link}: {error}"))?;
                     texts.push(format!("{link}: {others}"));
                     continue;

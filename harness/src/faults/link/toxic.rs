@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{bulk, each, others, ramp, short, well};
+use super::{each, others, ramp, short, transfer_probe, well};
 use crate::{
     environment::toxiproxy::AppliedToxic,
-    faults::{Fault, FaultError, Field, PROBE_LIMIT, Seen, each::each as undo},
+    faults::{Fault, FaultError, PROBE_LIMIT, Seen, SystemUnderTest, each::each as undo},
     plan::{LinkName, Service, Toxic, fault::Direction},
 };
 
@@ -48,13 +48,13 @@ impl LinkToxic {
 
 #[async_trait(?Send)]
 impl Fault for LinkToxic {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
-        let proxies = field.environment.proxies();
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
+        let proxies = sut.environment.proxies();
         let first = if self.ramp.is_some() { ramp::first(&self.toxic) } else { self.toxic.clone() };
         for link in &self.links {
             self.applied.extend(proxies.add(*link, &first, self.direction).await?);
         }
-        let environment = &field.environment;
+        let environment = &sut.environment;
         self.growing = self
             .ramp
             .map(|over| ramp::grow(Arc::clone(environment), self.applied.clone(), self.toxic.clone(), over));
@@ -65,15 +65,15 @@ impl Fault for LinkToxic {
         ramp::grown(&mut self.growing).await;
     }
 
-    async fn prove(&self, field: &Field) -> Seen {
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
         let Self { links, toxic, direction, .. } = self;
         match toxic {
             Toxic::Latency { latency_ms, jitter_ms } => {
-                latency(links, *latency_ms, *jitter_ms, *direction, field).await
+                latency(links, *latency_ms, *jitter_ms, *direction, sut).await
             }
             Toxic::BlackHole | Toxic::Reset { .. } => {
                 let silence = matches!(toxic, Toxic::BlackHole);
-                each(links, field, PROBE_LIMIT, |_, seen| match (seen.accepts, seen.answer) {
+                each(links, sut, PROBE_LIMIT, |_, seen| match (seen.accepts, seen.answer) {
                     (Ok(()), Err(error)) if seen.silent == silence => {
                         Ok(format!("accepts, and then: {error}"))
                     }
@@ -88,38 +88,38 @@ impl Fault for LinkToxic {
             | Toxic::Slicer { .. }
             | Toxic::LimitData { .. }
             | Toxic::SlowClose { .. } => {
-                let looks = links.iter().map(|link| async move {
-                    bulk::prove(*link, toxic, *direction, &ends(*link, field)).await
+                let observations = links.iter().map(|link| async move {
+                    transfer_probe::prove(*link, toxic, *direction, &ends(*link, sut)).await
                 });
                 let seen: Result<Vec<String>, String> =
-                    futures_util::future::join_all(looks).await.into_iter().collect();
+                    futures_util::future::join_all(observations).await.into_iter().collect();
                 short(seen?)
             }
         }
     }
 
-    async fn end(&mut self, field: &Field) -> Result<Option<String>, FaultError> {
+    async fn end(&mut self, sut: &SystemUnderTest) -> Result<Option<String>, FaultError> {
         ramp::cut(self.growing.take()).await;
-        let proxies = field.environment.proxies();
+        let proxies = sut.environment.proxies();
         let take_off = async |toxic: &AppliedToxic| Ok(proxies.remove(toxic).await?);
         undo(&self.applied, take_off).await.map(|()| None)
     }
 
     /// Other faults may be in force on the same links; then they are named, and what they hide is theirs to show when
     /// they end.
-    async fn gone(&self, field: &Field) -> Seen {
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
         let Self { links, toxic, direction, .. } = self;
-        let seen = well(links, field, |_| Ok(())).await?;
-        if bulk::shows(toxic) {
-            let mut looks = stream::iter(links.to_vec())
+        let seen = well(links, sut, |_| Ok(())).await?;
+        if transfer_probe::shows(toxic) {
+            let mut observations = stream::iter(links.to_vec())
                 .map(|link| async move {
-                    if others(link, field).await?.is_some() {
+                    if others(link, sut).await?.is_some() {
                         return Ok(());
                     }
-                    bulk::gone(link, toxic, *direction, &ends(link, field)).await
+                    transfer_probe::gone(link, toxic, *direction, &ends(link, sut)).await
                 })
                 .buffer_unordered(BULK_AT_ONCE);
-            while let Some(looked) = looks.next().await {
+            while let Some(looked) = observations.next().await {
                 looked?;
             }
         }
@@ -127,8 +127,11 @@ impl Fault for LinkToxic {
     }
 }
 
-fn ends(link: LinkName, field: &Field) -> bulk::Ends {
-    bulk::Ends { through: field.environment.endpoints(link.process), past: field.environment.verifier() }
+fn ends(link: LinkName, sut: &SystemUnderTest) -> transfer_probe::Ends {
+    transfer_probe::Ends {
+        through: sut.environment.endpoints(link.process),
+        past: sut.environment.verifier(),
+    }
 }
 
 async fn latency(
@@ -136,7 +139,7 @@ async fn latency(
     latency_ms: u32,
     jitter_ms: u32,
     direction: Direction,
-    field: &Field,
+    sut: &SystemUnderTest,
 ) -> Result<String, String> {
     // Jitter may take away as much as it adds; both directions are each held back once per round trip.
     let turns = if direction == Direction::Both { 2 } else { 1 };
@@ -145,7 +148,7 @@ async fn latency(
     let postgres = links.iter().any(|link| link.service == Service::Postgres);
     let trips = if postgres { POSTGRES_TRIPS } else { 1 };
     let limit = SLOW_PROBE_LIMIT.min(PROBE_LIMIT + most * trips);
-    each(links, field, limit, |link, seen| {
+    each(links, sut, limit, |link, seen| {
         let trips = if link.service == Service::Postgres { POSTGRES_TRIPS } else { 1 };
         match (seen.accepts, seen.answer) {
             (_, Ok(took)) if took >= least => Ok(format!("a round trip takes {} ms", took.as_millis())),

@@ -9,7 +9,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{connect, terminate_others};
 use crate::{
-    faults::{Fault, FaultError, Field, PROBE_LIMIT, Seen},
+    faults::{Fault, FaultError, PROBE_LIMIT, Seen, SystemUnderTest},
     wait,
 };
 
@@ -31,14 +31,14 @@ pub(in crate::faults) struct ConnectionLimit {
 
 #[async_trait(?Send)]
 impl Fault for ConnectionLimit {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
-        self.slots = Some(take(&field.environment.verifier().postgres_url).await?);
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
+        self.slots = Some(take(&sut.environment.verifier().postgres_url).await?);
         Ok(())
     }
 
     /// Every process asks for a session through its own link, as its own role, and is refused for want of a slot.
-    async fn prove(&self, field: &Field) -> Seen {
-        let asking = sessions(field).await;
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
+        let asking = sessions(sut).await;
         let count = asking.len();
         for (process, session) in asking {
             match session {
@@ -51,7 +51,7 @@ impl Fault for ConnectionLimit {
         Ok(format!("{count} links asked for a session and got {TOO_MANY}"))
     }
 
-    async fn end(&mut self, _: &Field) -> Result<Option<String>, FaultError> {
+    async fn end(&mut self, _: &SystemUnderTest) -> Result<Option<String>, FaultError> {
         match self.slots.take() {
             Some(slots) => Ok(Some(format!("{} connections given back", slots.give_back().await))),
             None => Ok(None),
@@ -59,8 +59,8 @@ impl Fault for ConnectionLimit {
     }
 
     /// Every process can have a session through its own link.
-    async fn gone(&self, field: &Field) -> Seen {
-        let asking = sessions(field).await;
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        let asking = sessions(sut).await;
         let count = asking.len();
         for (process, session) in asking {
             if let Err(error) = session {
@@ -73,10 +73,10 @@ impl Fault for ConnectionLimit {
 }
 
 /// Asks for a session through each process's link. Without an error: no answer in time.
-async fn sessions(field: &Field) -> Vec<(String, Result<(), Option<sqlx::Error>>)> {
-    let processes = field.cluster.plan().processes();
+async fn sessions(sut: &SystemUnderTest) -> Vec<(String, Result<(), Option<sqlx::Error>>)> {
+    let processes = sut.cluster.plan().processes();
     let asking = processes.into_iter().map(|process| async move {
-        let url = field.environment.endpoints(process).postgres_url;
+        let url = sut.environment.endpoints(process).postgres_url;
         let session = tokio::time::timeout(PROBE_LIMIT, connect(&url)).await;
         let asked = match session {
             Ok(Ok(session)) => {

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use super::connect;
 use crate::{
     environment::TABLESPACE,
-    faults::{Fault, FaultError, Field, Seen, contrary},
+    faults::{Fault, FaultError, Seen, SystemUnderTest, contrary},
 };
 
 /// SQLSTATE of "No space left on device".
@@ -19,13 +19,13 @@ pub(in crate::faults) struct DiskFull;
 
 #[async_trait(?Send)]
 impl Fault for DiskFull {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
-        fill(&field.environment.verifier().postgres_url).await
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
+        fill(&sut.environment.verifier().postgres_url).await
     }
 
     /// A table of some blocks cannot be made where the messages are.
-    async fn prove(&self, field: &Field) -> Seen {
-        match probe(&field.environment.verifier().postgres_url).await {
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
+        match probe(&sut.environment.verifier().postgres_url).await {
             Ok(()) => Err("a table of some blocks can be made where the messages are".to_owned()),
             Err(error) => match error.as_database_error().and_then(|error| error.code()) {
                 Some(code) if code == FULL => Ok(format!("a new table gets {code}: {error}")),
@@ -34,12 +34,12 @@ impl Fault for DiskFull {
         }
     }
 
-    async fn end(&mut self, field: &Field) -> Result<Option<String>, FaultError> {
-        empty(&field.environment.verifier().postgres_url).await.map(|()| None)
+    async fn end(&mut self, sut: &SystemUnderTest) -> Result<Option<String>, FaultError> {
+        empty(&sut.environment.verifier().postgres_url).await.map(|()| None)
     }
 
-    async fn gone(&self, field: &Field) -> Seen {
-        contrary(self.prove(field).await)
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        contrary(self.prove(sut).await)
     }
 }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::{Connection, Executor, PgConnection};
 
 use super::connect;
-use crate::faults::{Fault, FaultError, Field, Seen, contrary};
+use crate::faults::{Fault, FaultError, Seen, SystemUnderTest, contrary};
 
 /// An open transaction that holds the lock.
 #[derive(Debug, Default)]
@@ -14,13 +14,13 @@ pub(in crate::faults) struct MessagesLock {
 
 #[async_trait(?Send)]
 impl Fault for MessagesLock {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
-        self.session = Some(lock_messages(&field.environment.verifier().postgres_url).await?);
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
+        self.session = Some(lock_messages(&sut.environment.verifier().postgres_url).await?);
         Ok(())
     }
 
-    async fn prove(&self, field: &Field) -> Seen {
-        let url = field.environment.verifier().postgres_url;
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
+        let url = sut.environment.verifier().postgres_url;
         match messages_locked(&url).await.map_err(|error| error.to_string())? {
             (true, waiting) => {
                 Ok(format!("pg_locks shows the exclusive lock, {waiting} sessions wait for it"))
@@ -29,15 +29,15 @@ impl Fault for MessagesLock {
         }
     }
 
-    async fn end(&mut self, _: &Field) -> Result<Option<String>, FaultError> {
+    async fn end(&mut self, _: &SystemUnderTest) -> Result<Option<String>, FaultError> {
         if let Some(session) = self.session.take() {
             session.close().await?;
         }
         Ok(None)
     }
 
-    async fn gone(&self, field: &Field) -> Seen {
-        contrary(self.prove(field).await)
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        contrary(self.prove(sut).await)
     }
 }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::{Connection, Executor};
 
 use super::connect;
-use crate::faults::{Fault, FaultError, Field, Seen, contrary};
+use crate::faults::{Fault, FaultError, Seen, SystemUnderTest, contrary};
 
 /// `default_transaction_read_only`, for every new transaction.
 #[derive(Debug)]
@@ -12,25 +12,25 @@ pub(in crate::faults) struct ReadOnly;
 
 #[async_trait(?Send)]
 impl Fault for ReadOnly {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
-        Ok(set_read_only(&field.environment.verifier().postgres_url, true).await?)
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
+        Ok(set_read_only(&sut.environment.verifier().postgres_url, true).await?)
     }
 
-    async fn prove(&self, field: &Field) -> Seen {
-        let url = field.environment.verifier().postgres_url;
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
+        let url = sut.environment.verifier().postgres_url;
         match is_read_only(&url).await.map_err(|error| error.to_string())? {
             true => Ok("a new session is read-only".to_owned()),
             false => Err("a new session may write".to_owned()),
         }
     }
 
-    async fn end(&mut self, field: &Field) -> Result<Option<String>, FaultError> {
-        set_read_only(&field.environment.verifier().postgres_url, false).await?;
+    async fn end(&mut self, sut: &SystemUnderTest) -> Result<Option<String>, FaultError> {
+        set_read_only(&sut.environment.verifier().postgres_url, false).await?;
         Ok(None)
     }
 
-    async fn gone(&self, field: &Field) -> Seen {
-        contrary(self.prove(field).await)
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        contrary(self.prove(sut).await)
     }
 }
 

@@ -6,8 +6,8 @@ use sqlx::Connection;
 use super::{OWN_NAME, connect, terminate_others};
 use crate::{
     faults::{
-        Fault, FaultError, Field, PROBE_LIMIT, Seen, YOUNG,
-        striking::{self, Striking, strike},
+        Fault, FaultError, PROBE_LIMIT, Seen, SystemUnderTest, YOUNG,
+        repeat::{self, Repeating, repeat},
     },
     plan::Service,
 };
@@ -15,23 +15,23 @@ use crate::{
 /// `pg_terminate_backend`, once a second.
 #[derive(Debug, Default)]
 pub(in crate::faults) struct Terminate {
-    striking: Option<Striking>,
+    striking: Option<Repeating>,
 }
 
 #[async_trait(?Send)]
 impl Fault for Terminate {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
-        let url = field.environment.verifier().postgres_url;
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
+        let url = sut.environment.verifier().postgres_url;
         terminate_sessions(&url).await?;
-        self.striking = Some(strike(move || {
+        self.striking = Some(repeat(move || {
             let url = url.clone();
             async move { terminate_sessions(&url).await }
         }));
         Ok(())
     }
 
-    async fn prove(&self, field: &Field) -> Seen {
-        let url = field.environment.verifier().postgres_url;
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
+        let url = sut.environment.verifier().postgres_url;
         match session_ages(&url).await.map_err(|error| error.to_string())? {
             (0, _) => Ok("no session is left".to_owned()),
             (count, Some(age)) if age <= YOUNG.as_secs_f64() => {
@@ -41,12 +41,12 @@ impl Fault for Terminate {
         }
     }
 
-    async fn end(&mut self, _: &Field) -> Result<Option<String>, FaultError> {
-        Ok(striking::end(&mut self.striking).await)
+    async fn end(&mut self, _: &SystemUnderTest) -> Result<Option<String>, FaultError> {
+        Ok(repeat::end(&mut self.striking).await)
     }
 
-    async fn gone(&self, field: &Field) -> Seen {
-        field.environment.probe(Service::Postgres, PROBE_LIMIT).await
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        sut.environment.probe(Service::Postgres, PROBE_LIMIT).await
     }
 }
 

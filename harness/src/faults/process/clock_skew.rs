@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use crate::{
-    faults::{Fault, FaultError, Field, Seen, each::each},
+    faults::{Fault, FaultError, Seen, SystemUnderTest, each::each},
     plan::ProcessName,
 };
 
@@ -19,10 +19,10 @@ pub(in crate::faults) struct ClockSkew {
 
 impl ClockSkew {
     /// Looks for wall clocks that are off by so much.
-    async fn look(&self, offset_s: i64, field: &Field) -> Seen {
+    async fn observe(&self, offset_s: i64, sut: &SystemUnderTest) -> Seen {
         let mut seen = Vec::new();
         for process in &self.processes {
-            let off_s = field.cluster.look_clock(*process).await?;
+            let off_s = sut.cluster.clock_offset(*process).await?;
             let text = format!("{process} dates its answers {off_s:+} s from our clock");
             if (off_s - offset_s).abs() > SLACK_S {
                 return Err(text);
@@ -35,23 +35,23 @@ impl ClockSkew {
 
 #[async_trait(?Send)]
 impl Fault for ClockSkew {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
         for process in &self.processes {
-            field.cluster.set_clock(*process, self.offset_s)?;
+            sut.cluster.set_clock(*process, self.offset_s)?;
         }
         Ok(())
     }
 
-    async fn prove(&self, field: &Field) -> Seen {
-        self.look(self.offset_s, field).await
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
+        self.observe(self.offset_s, sut).await
     }
 
-    async fn end(&mut self, field: &Field) -> Result<Option<String>, FaultError> {
-        let right = async |process: &ProcessName| Ok(field.cluster.set_clock(*process, 0)?);
+    async fn end(&mut self, sut: &SystemUnderTest) -> Result<Option<String>, FaultError> {
+        let right = async |process: &ProcessName| Ok(sut.cluster.set_clock(*process, 0)?);
         each(&self.processes, right).await.map(|()| None)
     }
 
-    async fn gone(&self, field: &Field) -> Seen {
-        self.look(0, field).await
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        self.observe(0, sut).await
     }
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::alive;
 use crate::{
-    faults::{Fault, FaultError, Field, Seen, each::each},
+    faults::{Fault, FaultError, Seen, SystemUnderTest, each::each},
     plan::ProcessName,
 };
 
@@ -26,30 +26,30 @@ pub(in crate::faults) struct Ended {
 
 #[async_trait(?Send)]
 impl Fault for Ended {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
         for process in &self.processes {
             match self.how {
-                How::Killed => field.cluster.kill(*process).await?,
-                How::Terminated => field.cluster.terminate(*process).await?,
+                How::Killed => sut.cluster.kill(*process).await?,
+                How::Terminated => sut.cluster.terminate(*process).await?,
             }
         }
         Ok(())
     }
 
-    async fn prove(&self, field: &Field) -> Seen {
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
         let mut seen = Vec::new();
         for process in &self.processes {
-            seen.push(field.cluster.look_gone(*process).await?);
+            seen.push(sut.cluster.observe_gone(*process).await?);
         }
         Ok(seen.join("; "))
     }
 
-    async fn end(&mut self, field: &Field) -> Result<Option<String>, FaultError> {
-        let start = async |process: &ProcessName| Ok(field.cluster.start_unless_running(*process).await?);
+    async fn end(&mut self, sut: &SystemUnderTest) -> Result<Option<String>, FaultError> {
+        let start = async |process: &ProcessName| Ok(sut.cluster.start_unless_running(*process).await?);
         each(&self.processes, start).await.map(|()| None)
     }
 
-    async fn gone(&self, field: &Field) -> Seen {
-        alive(&self.processes, field).await
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        alive(&self.processes, sut).await
     }
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::alive;
 use crate::{
-    faults::{Fault, FaultError, Field, Seen, each::each},
+    faults::{Fault, FaultError, Seen, SystemUnderTest, each::each},
     plan::ProcessName,
 };
 
@@ -16,27 +16,27 @@ pub(in crate::faults) struct Frozen {
 
 #[async_trait(?Send)]
 impl Fault for Frozen {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
         for process in &self.processes {
-            field.cluster.pause(*process).await?;
+            sut.cluster.pause(*process).await?;
         }
         Ok(())
     }
 
-    async fn prove(&self, field: &Field) -> Seen {
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
         let mut seen = Vec::new();
         for process in &self.processes {
-            seen.push(field.cluster.look_frozen(*process).await?);
+            seen.push(sut.cluster.observe_frozen(*process).await?);
         }
         Ok(seen.join("; "))
     }
 
-    async fn end(&mut self, field: &Field) -> Result<Option<String>, FaultError> {
-        let resume = async |process: &ProcessName| Ok(field.cluster.resume(*process).await?);
+    async fn end(&mut self, sut: &SystemUnderTest) -> Result<Option<String>, FaultError> {
+        let resume = async |process: &ProcessName| Ok(sut.cluster.resume(*process).await?);
         each(&self.processes, resume).await.map(|()| None)
     }
 
-    async fn gone(&self, field: &Field) -> Seen {
-        alive(&self.processes, field).await
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        alive(&self.processes, sut).await
     }
 }

@@ -11,8 +11,8 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::alive;
 use crate::{
-    cluster::Life,
-    faults::{Fault, FaultError, Field, Seen},
+    cluster::Incarnation,
+    faults::{Fault, FaultError, Seen, SystemUnderTest},
     plan::ProcessName,
     wait,
 };
@@ -32,7 +32,7 @@ pub(in crate::faults) struct RollingRestart {
 /// One that has begun.
 #[derive(Debug)]
 struct UnderWay {
-    before: Vec<(ProcessName, Option<Life>)>,
+    before: Vec<(ProcessName, Option<Incarnation>)>,
     stop: CancellationToken,
     task: Option<AbortOnDropHandle<Outcome>>,
     outcome: Outcome,
@@ -48,7 +48,7 @@ struct Outcome {
 }
 
 async fn roll(
-    field: &Field,
+    sut: &SystemUnderTest,
     processes: &[ProcessName],
     gap: Duration,
     stopped: &CancellationToken,
@@ -61,7 +61,7 @@ async fn roll(
         if stopped.is_cancelled() {
             break;
         }
-        match restart(field, *process).await {
+        match restart(sut, *process).await {
             Ok(gone) => outcome.gone.push((*process, gone)),
             Err(error) => {
                 outcome.trouble = Some(format!("{process}: {error}"));
@@ -72,11 +72,11 @@ async fn roll(
     outcome
 }
 
-async fn restart(field: &Field, process: ProcessName) -> Result<String, String> {
+async fn restart(sut: &SystemUnderTest, process: ProcessName) -> Result<String, String> {
     // A process that had to be killed is started again all the same.
-    let ended = field.cluster.terminate(process).await.map_err(|error| error.to_string());
-    let gone = wait::until("it gone", GONE_LIMIT, async || field.cluster.look_gone(process).await).await;
-    field.cluster.start(process).await.map_err(|error| error.to_string())?;
+    let ended = sut.cluster.terminate(process).await.map_err(|error| error.to_string());
+    let gone = wait::until("it gone", GONE_LIMIT, async || sut.cluster.observe_gone(process).await).await;
+    sut.cluster.start(process).await.map_err(|error| error.to_string())?;
     ended?;
     gone.map_err(|error| error.to_string())
 }
@@ -89,33 +89,33 @@ impl RollingRestart {
 
 #[async_trait(?Send)]
 impl Fault for RollingRestart {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
-        let life = |process: &ProcessName| (*process, field.cluster.look_life(*process));
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
+        let life = |process: &ProcessName| (*process, sut.cluster.incarnation(*process));
         let before = self.processes.iter().map(life).collect();
         let stop = CancellationToken::new();
         let (gap, stopped) = (self.gap, stop.clone());
-        let (field, processes) = (field.clone(), self.processes.clone());
+        let (sut, processes) = (sut.clone(), self.processes.clone());
         // On a thread of its own: waiting for facts is nothing that may move between threads.
         let runtime = tokio::runtime::Handle::current();
         let task =
-            tokio::task::spawn_blocking(move || runtime.block_on(roll(&field, &processes, gap, &stopped)));
+            tokio::task::spawn_blocking(move || runtime.block_on(roll(&sut, &processes, gap, &stopped)));
         let task = Some(AbortOnDropHandle::new(task));
         self.under_way = Some(UnderWay { before, stop, task, outcome: Outcome::default() });
         Ok(())
     }
 
     /// A process that is away, or that lives another life than before.
-    async fn prove(&self, field: &Field) -> Seen {
-        let Some(under_way) = &self.under_way else { return away(&self.processes, field).await };
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
+        let Some(under_way) = &self.under_way else { return away(&self.processes, sut).await };
         let mut instead = Vec::new();
         for (process, before) in &under_way.before {
-            match field.cluster.look_life(*process) {
+            match sut.cluster.incarnation(*process) {
                 Some(now) if *before != Some(now) => {
                     let age_ms = now.age.as_millis();
                     return Ok(format!("{process} is another life, pid {}, begun {age_ms} ms ago", now.pid));
                 }
                 Some(now) => instead.push(format!("{process} still has pid {}", now.pid)),
-                None => return away(&[*process], field).await,
+                None => return away(&[*process], sut).await,
             }
         }
         Err(instead.join("; "))
@@ -129,15 +129,15 @@ impl Fault for RollingRestart {
     }
 
     /// Lets the restart under way come to its end, begins no other, and shows that every process was restarted.
-    async fn end(&mut self, field: &Field) -> Result<Option<String>, FaultError> {
+    async fn end(&mut self, sut: &SystemUnderTest) -> Result<Option<String>, FaultError> {
         match self.under_way.take() {
-            Some(under_way) => under_way.end(field).await.map(Some),
+            Some(under_way) => under_way.end(sut).await.map(Some),
             None => Ok(None),
         }
     }
 
-    async fn gone(&self, field: &Field) -> Seen {
-        alive(&self.processes, field).await
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        alive(&self.processes, sut).await
     }
 }
 
@@ -152,7 +152,7 @@ impl UnderWay {
         }
     }
 
-    async fn end(mut self, field: &Field) -> Result<String, FaultError> {
+    async fn end(mut self, sut: &SystemUnderTest) -> Result<String, FaultError> {
         let in_time = self.task.as_ref().is_none_or(|task| task.is_finished());
         self.stop.cancel();
         self.over().await;
@@ -168,7 +168,7 @@ impl UnderWay {
         }
         let mut seen = Vec::new();
         for (process, before) in &self.before {
-            let now = field.cluster.look_life(*process);
+            let now = sut.cluster.incarnation(*process);
             match (before, now) {
                 (Some(before), Some(now)) if *before != now => {
                     seen.push(format!("{process} was pid {} and is pid {}", before.pid, now.pid));
@@ -181,10 +181,10 @@ impl UnderWay {
 }
 
 /// Looks for a process that is away at this moment.
-async fn away(processes: &[ProcessName], field: &Field) -> Result<String, String> {
+async fn away(processes: &[ProcessName], sut: &SystemUnderTest) -> Result<String, String> {
     let mut instead = Vec::new();
     for process in processes {
-        match field.cluster.look_gone(*process).await {
+        match sut.cluster.observe_gone(*process).await {
             Ok(gone) => return Ok(format!("{process}: {gone}")),
             Err(there) => instead.push(there),
         }

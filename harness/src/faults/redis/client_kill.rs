@@ -6,8 +6,8 @@ use fred::prelude::*;
 use super::connect;
 use crate::{
     faults::{
-        Fault, FaultError, Field, PROBE_LIMIT, Seen, YOUNG,
-        striking::{self, Striking, strike},
+        Fault, FaultError, PROBE_LIMIT, Seen, SystemUnderTest, YOUNG,
+        repeat::{self, Repeating, repeat},
     },
     plan::Service,
 };
@@ -15,23 +15,23 @@ use crate::{
 /// `CLIENT KILL TYPE pubsub`, once a second.
 #[derive(Debug, Default)]
 pub(in crate::faults) struct ClientKill {
-    striking: Option<Striking>,
+    striking: Option<Repeating>,
 }
 
 #[async_trait(?Send)]
 impl Fault for ClientKill {
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
-        let url = field.environment.verifier().redis_url;
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
+        let url = sut.environment.verifier().redis_url;
         kill_subscribers(&url).await?;
-        self.striking = Some(strike(move || {
+        self.striking = Some(repeat(move || {
             let url = url.clone();
             async move { kill_subscribers(&url).await }
         }));
         Ok(())
     }
 
-    async fn prove(&self, field: &Field) -> Seen {
-        let url = field.environment.verifier().redis_url;
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
+        let url = sut.environment.verifier().redis_url;
         match subscriber_ages(&url).await.map_err(|error| error.to_string())? {
             (0, _) => Ok("no subscription is left".to_owned()),
             (count, Some(age)) if age <= YOUNG.as_secs() => {
@@ -41,12 +41,12 @@ impl Fault for ClientKill {
         }
     }
 
-    async fn end(&mut self, _: &Field) -> Result<Option<String>, FaultError> {
-        Ok(striking::end(&mut self.striking).await)
+    async fn end(&mut self, _: &SystemUnderTest) -> Result<Option<String>, FaultError> {
+        Ok(repeat::end(&mut self.striking).await)
     }
 
-    async fn gone(&self, field: &Field) -> Seen {
-        field.environment.probe(Service::Redis, PROBE_LIMIT).await
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        sut.environment.probe(Service::Redis, PROBE_LIMIT).await
     }
 }
 

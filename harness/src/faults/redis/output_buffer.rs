@@ -8,7 +8,7 @@ use fred::prelude::*;
 
 use super::connect;
 use crate::{
-    faults::{Fault, FaultError, Field, Seen, link::LinkToxic},
+    faults::{Fault, FaultError, Seen, SystemUnderTest, link::LinkToxic},
     plan::{LinkName, Service, Toxic, fault::Direction},
     wait,
 };
@@ -47,8 +47,8 @@ impl OutputBuffer {
     }
 
     /// Publishes until Redis has closed as many subscriptions as there are links.
-    async fn flood(&self, field: &Field, client: &Client, before: u64) -> Result<(), FaultError> {
-        let channel = field.cluster.names().channel.as_str();
+    async fn flood(&self, sut: &SystemUnderTest, client: &Client, before: u64) -> Result<(), FaultError> {
+        let channel = sut.cluster.names().channel.as_str();
         let water = "squall-flood ".repeat(DROP_BYTES / 13);
         let mut poured = 0;
         while poured < FLOOD_MAX_BYTES {
@@ -57,7 +57,7 @@ impl OutputBuffer {
                 poured += water.len();
                 wait::pause(PACE).await;
             }
-            if closed(field, client).await? >= before + self.links.len() as u64 {
+            if closed(sut, client).await? >= before + self.links.len() as u64 {
                 return Ok(());
             }
         }
@@ -68,21 +68,21 @@ impl OutputBuffer {
 #[async_trait(?Send)]
 impl Fault for OutputBuffer {
     /// Returns when Redis has closed the subscriptions.
-    async fn begin(&mut self, field: &Field) -> Result<(), FaultError> {
-        let client = connect(&field.environment.verifier().redis_url).await?;
+    async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
+        let client = connect(&sut.environment.verifier().redis_url).await?;
         self.limits = Some(limits(&client).await?);
-        let before = closed(field, &client).await?;
+        let before = closed(sut, &client).await?;
         let _: () = client.set(BEFORE, before, None, None, false).await?;
         config(&client, ["SET", SETTING, &format!("pubsub {LIMIT_BYTES} 0 0")]).await?;
-        self.choke.begin(field).await?;
-        let flooded = self.flood(field, &client, before).await;
+        self.choke.begin(sut).await?;
+        let flooded = self.flood(sut, &client, before).await;
         client.quit().await?;
         flooded
     }
 
     /// Redis counts clients that it closed for their output buffers.
-    async fn prove(&self, field: &Field) -> Seen {
-        let (count, lowered) = look(field).await.map_err(|error| error.to_string())?;
+    async fn prove(&self, sut: &SystemUnderTest) -> Seen {
+        let (count, lowered) = observe(sut).await.map_err(|error| error.to_string())?;
         if count >= self.links.len() as u64 && lowered {
             Ok(format!("Redis closed {count} clients for their output buffers"))
         } else {
@@ -91,10 +91,10 @@ impl Fault for OutputBuffer {
     }
 
     /// Lets the links flow again and restores the limits.
-    async fn end(&mut self, field: &Field) -> Result<Option<String>, FaultError> {
-        let links = self.choke.end(field).await;
+    async fn end(&mut self, sut: &SystemUnderTest) -> Result<Option<String>, FaultError> {
+        let links = self.choke.end(sut).await;
         if let Some(limits) = self.limits.take() {
-            let client = connect(&field.environment.verifier().redis_url).await?;
+            let client = connect(&sut.environment.verifier().redis_url).await?;
             config(&client, ["SET", SETTING, &limits]).await?;
             let _: u64 = client.del(BEFORE).await?;
             client.quit().await?;
@@ -102,22 +102,22 @@ impl Fault for OutputBuffer {
         links
     }
 
-    async fn gone(&self, field: &Field) -> Seen {
-        if look(field).await.map_err(|error| error.to_string())?.1 {
+    async fn gone(&self, sut: &SystemUnderTest) -> Seen {
+        if observe(sut).await.map_err(|error| error.to_string())?.1 {
             return Err("the limit of output buffers is still lowered".to_owned());
         }
-        let links = self.choke.gone(field).await?;
+        let links = self.choke.gone(sut).await?;
         Ok(format!("the limit of output buffers is as before; {links}"))
     }
 }
 
 /// How many clients Redis says it has closed for their output buffers since the fault began (none when there is no such
 /// fault), and whether the limit of the fault is in force.
-async fn look(field: &Field) -> Result<(u64, bool), FaultError> {
-    let client = connect(&field.environment.verifier().redis_url).await?;
+async fn observe(sut: &SystemUnderTest) -> Result<(u64, bool), FaultError> {
+    let client = connect(&sut.environment.verifier().redis_url).await?;
     let before: Option<u64> = client.get(BEFORE).await?;
     let count = match before {
-        Some(before) => closed(field, &client).await?.saturating_sub(before),
+        Some(before) => closed(sut, &client).await?.saturating_sub(before),
         None => 0,
     };
     let lowered = limits(&client).await?.contains(&format!("pubsub {LIMIT_BYTES} 0 0"));
@@ -126,7 +126,7 @@ async fn look(field: &Field) -> Result<(u64, bool), FaultError> {
 }
 
 /// Clients closed for their output buffers since Redis started: by its statistics, or, before 7.2, by its log.
-async fn closed(field: &Field, client: &Client) -> Result<u64, FaultError> {
+async fn closed(sut: &SystemUnderTest, client: &Client) -> Result<u64, FaultError> {
     let stats: String = client.custom(fred::cmd!("INFO"), vec!["stats"]).await?;
     let counted = stats.lines().find_map(|line| {
         line.strip_prefix("client_output_buffer_limit_disconnections:")?.trim().parse().ok()
@@ -134,7 +134,7 @@ async fn closed(field: &Field, client: &Client) -> Result<u64, FaultError> {
     match counted {
         Some(count) => Ok(count),
         None => {
-            let log = field.environment.log(Service::Redis).await?;
+            let log = sut.environment.log(Service::Redis).await?;
             Ok(log.lines().filter(|line| line.contains(CLOSED)).count() as u64)
         }
     }

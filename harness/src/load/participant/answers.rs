@@ -17,7 +17,7 @@ use super::{
     receipts::OTHER_TOPOLOGY,
 };
 use crate::{
-    history::{What, Why},
+    history::{EventKind, Reason},
     load::socket_io::SessionError,
 };
 
@@ -48,7 +48,7 @@ impl Participant {
             Err(detail) => {
                 // An answer that cannot be read leaves the message's fate as open as none.
                 if !given_up {
-                    self.open_fate(at, message, Why::Unavailable);
+                    self.open_fate(at, message, Reason::Unavailable);
                 }
                 return Err(detail);
             }
@@ -59,8 +59,8 @@ impl Participant {
                 fits = self.fits_topology(position);
                 // A promise is a promise, however late: the checkers hold the cluster to it.
                 let what = match position {
-                    Some(Position { partition, offset }) => What::Acked { message, partition, offset },
-                    None => What::AckedUnplaced { message },
+                    Some(Position { partition, offset }) => EventKind::Acked { message, partition, offset },
+                    None => EventKind::AckedUnplaced { message },
                 };
                 self.world.recorder.record_at(at, what);
                 self.world.stats.count_acked(self.since_due(at, message));
@@ -73,10 +73,10 @@ impl Participant {
             // Given up already, and still not promised: nothing new.
             Reply::Error(_) if given_up => {}
             Reply::Error(Refusal { code: Code::Unavailable, .. }) => {
-                self.open_fate(at, message, Why::Unavailable);
+                self.open_fate(at, message, Reason::Unavailable);
             }
             Reply::Error(Refusal { code, .. }) => {
-                self.world.recorder.record_at(at, What::Refused { message, code });
+                self.world.recorder.record_at(at, EventKind::Refused { message, code });
                 self.world.stats.refused.fetch_add(1, Relaxed);
                 self.fate(at, message, Outcome::Refused);
             }
@@ -98,9 +98,9 @@ impl Participant {
                 let room = room.index;
                 let what = match position {
                     Some(Position { partition, offset }) => {
-                        What::Joined { user, room, partition, offset, resumed }
+                        EventKind::Joined { user, room, partition, offset, resumed }
                     }
-                    None => What::JoinedUnplaced { user, room },
+                    None => EventKind::JoinedUnplaced { user, room },
                 };
                 self.world.recorder.record_at(at, what);
                 if self.rooms.all_in() {
@@ -120,7 +120,7 @@ impl Participant {
                 if let Some(missed) = room.next.take() =>
             {
                 let Position { partition, offset } = missed;
-                let what = What::ResumeRefused { user, room: room.index, partition, offset };
+                let what = EventKind::ResumeRefused { user, room: room.index, partition, offset };
                 self.world.recorder.record_at(at, what);
                 self.room_failed(at, slot, format!("offset {offset} is no longer in the log"));
                 Ok(())
@@ -141,13 +141,13 @@ impl Participant {
         let Some(room) = self.rooms.slot(slot) else { return };
         room.ask_again_at(at + again_in);
         self.world.stats.trouble(&format!("{}: {why}", room.name));
-        self.world.recorder.record_at(at, What::JoinFailed { user: self.user, room: room.index, why });
+        self.world.recorder.record_at(at, EventKind::JoinFailed { user: self.user, room: room.index, why });
     }
 
     fn on_left(&mut self, at: Instant, slot: usize, json: &str) -> Result<(), String> {
         let reply: Reply<serde::de::IgnoredAny> = answer(json)?;
         if let (Reply::Ok(_), Some(room)) = (reply, self.rooms.slot(slot)) {
-            self.world.recorder.record_at(at, What::Left { user: self.user, room: room.index });
+            self.world.recorder.record_at(at, EventKind::Left { user: self.user, room: room.index });
         }
         Ok(())
     }
@@ -156,7 +156,7 @@ impl Participant {
     pub(super) fn give_up_overdue(&mut self, now: Instant) -> Result<(), SessionError> {
         while let Some(overdue) = self.in_flight.give_up(now) {
             match overdue {
-                Overdue::Send { message } => self.open_fate(now, message, Why::Timeout),
+                Overdue::Send { message } => self.open_fate(now, message, Reason::Timeout),
                 Overdue::Room { slot } => {
                     self.room_failed(now, slot, "no answer".to_owned());
                     return Err(SessionError::Slow(super::ROOM_ANSWER_LIMIT.as_millis()));
@@ -167,8 +167,8 @@ impl Participant {
     }
 
     /// The message may or may not be in the log.
-    pub(super) fn open_fate(&mut self, at: Instant, message: u32, why: Why) {
-        self.world.recorder.record_at(at, What::Indeterminate { message, why });
+    pub(super) fn open_fate(&mut self, at: Instant, message: u32, why: Reason) {
+        self.world.recorder.record_at(at, EventKind::Indeterminate { message, why });
         self.world.stats.indeterminate.fetch_add(1, Relaxed);
         self.fate(at, message, Outcome::Indeterminate);
     }

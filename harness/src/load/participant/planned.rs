@@ -4,7 +4,7 @@
 use std::{sync::atomic::Ordering::Relaxed, time::Instant};
 
 use super::{Link, Participant};
-use crate::{history::Why, load::client_faults::Act};
+use crate::{history::Reason, load::client_faults::Act};
 
 /// As the history tells it.
 const ON_PURPOSE: &str = "dropped on purpose by a fault of the plan";
@@ -53,7 +53,7 @@ impl Participant {
     fn drop_session(&mut self, reset: bool) {
         self.deaf_until = None;
         self.announced = None;
-        if let Link::Online(session) = self.go_offline(ON_PURPOSE, Why::Disconnected) {
+        if let Link::Online(session) = self.go_offline(ON_PURPOSE, Reason::Disconnected) {
             self.world.stats.disconnects.fetch_add(1, Relaxed);
             session.vanish(reset);
         }

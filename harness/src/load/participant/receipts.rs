@@ -7,7 +7,7 @@ use chat_protocol::{Position, events::Refusal};
 use serde::Deserialize;
 
 use super::Participant;
-use crate::{history::What, plan::Plan};
+use crate::{history::EventKind, plan::Plan};
 
 /// `chat_protocol::events::Message`, borrowed.
 #[derive(Debug, Deserialize)]
@@ -54,9 +54,9 @@ impl Participant {
                 let user = self.user;
                 let what = match receipt.position {
                     Some(Position { partition, offset }) => {
-                        What::Received { user, message, partition, offset, replayed: receipt.replayed }
+                        EventKind::Received { user, message, partition, offset, replayed: receipt.replayed }
                     }
-                    None => What::ReceivedUnplaced { user, message },
+                    None => EventKind::ReceivedUnplaced { user, message },
                 };
                 self.world.recorder.record_at(at, what);
                 self.world.stats.received.fetch_add(1, Relaxed);
@@ -114,7 +114,7 @@ impl Participant {
 
     /// Something no plan explains.
     pub(super) fn unexplained(&mut self, at: Instant, detail: String) {
-        self.world.recorder.record_at(at, What::Unexplained { user: self.user, detail });
+        self.world.recorder.record_at(at, EventKind::Unexplained { user: self.user, detail });
         self.world.stats.unexplained.fetch_add(1, Relaxed);
     }
 }

@@ -211,7 +211,7 @@ pub const CATALOGUE: [Row; 33] = [
         "kafka-rebalance",
         &[],
         Yes,
-        "the broker names the stranger among the group's members, with partitions",
+        "the broker names the extra consumer among the group's members, with partitions",
     ),
     row("kafka-partitions-added", &[("partitions", "")], Yes, "the broker's metadata"),
     row(
@@ -232,10 +232,10 @@ pub const CATALOGUE: [Row; 33] = [
         Yes,
         "`/proc/net/tcp`: connections are gone and stay so; nodes count sessions that ended without a goodbye",
     ),
-    row("client-malformed", &[("strangers", "6")], Yes, "nodes count malformed frames"),
+    row("client-malformed", &[("clients", "6")], Yes, "nodes count malformed frames"),
     row(
         "client-oversize",
-        &[("strangers", "6")],
+        &[("clients", "6")],
         Yes,
         "nodes count verbs refused as invalid, and connections ended by error",
     ),

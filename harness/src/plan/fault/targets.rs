@@ -32,8 +32,8 @@ impl FaultKind {
             Self::ClientReconnectStorm { share_percent: clients, .. }
             | Self::ClientSlow { share_percent: clients }
             | Self::ClientCrash { share_percent: clients }
-            | Self::ClientMalformed { strangers: clients }
-            | Self::ClientOversize { strangers: clients } => Targets::Clients(clients),
+            | Self::ClientMalformed { clients }
+            | Self::ClientOversize { clients } => Targets::Clients(clients),
             Self::ServiceStop { .. }
             | Self::ServiceKill { .. }
             | Self::ServicePause { .. }

@@ -138,12 +138,17 @@ fn handle(node: &Arc<Node>, message: &Message) -> bool {
         }
         BusFrame::Typing { room, user } => {
             let typing = Typing { room, user };
-            node.hub.home(&typing.room).1.whisper(&typing.room, events::TYPING, &typing, &typing.user);
+            node.hub.home(&typing.room).1.send_volatile(&typing.room, events::TYPING, &typing, &typing.user);
         }
         BusFrame::Presence { room, user, online } => {
             let change = PresenceChange { room, user, online };
             if node.presence.hear(&change) {
-                node.hub.home(&change.room).1.whisper(&change.room, events::PRESENCE, &change, &change.user);
+                node.hub.home(&change.room).1.send_volatile(
+                    &change.room,
+                    events::PRESENCE,
+                    &change,
+                    &change.user,
+                );
             } else if !online && node.presence.is_local(&change.room, &change.user) {
                 // It left another node, and is still here.
                 node.bus.publish(BusFrame::Presence { room: change.room, user: change.user, online: true });

@@ -17,9 +17,9 @@ use super::{BadSettings, client};
 
 /// Hears what librdkafka complains about.
 #[derive(Debug, Clone)]
-pub struct Ears(Arc<Health>);
+pub struct DeliveryContext(Arc<Health>);
 
-impl ClientContext for Ears {
+impl ClientContext for DeliveryContext {
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.0.kafka_failed();
@@ -31,7 +31,7 @@ impl ClientContext for Ears {
 /// The producer of a node.
 #[derive(Clone)]
 pub struct Producer {
-    inner: FutureProducer<Ears, DefaultRuntime>,
+    inner: FutureProducer<DeliveryContext, DefaultRuntime>,
     topic: Arc<str>,
 }
 
@@ -67,7 +67,7 @@ impl Producer {
             .set("message.timeout.ms", limits::MESSAGE_TIMEOUT.as_millis().to_string())
             .set("request.timeout.ms", "5000")
             .set("queue.buffering.max.messages", (limits::SENDS_IN_FLIGHT * 2).to_string())
-            .create_with_context(Ears(health))?;
+            .create_with_context(DeliveryContext(health))?;
         Ok(Self { inner, topic: Arc::from(config.topic.as_str()) })
     }
 

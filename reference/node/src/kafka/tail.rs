@@ -17,7 +17,7 @@ use rdkafka::{
 };
 use tracing::warn;
 
-use crate::{bugs::Bug, config::Config, health::Health, hub::Hub, journal::announce};
+use crate::{bugs::Bug, config::Config, health::Health, hub::Hub, journal::emit};
 
 use super::{BadSettings, IDLE_POLL, consumer, is_timeout};
 
@@ -103,9 +103,9 @@ impl Tail {
         if was_idle && !self.assigned.is_empty() {
             self.delivered = 0;
             let reason = if dead { "redis subscription" } else { "missing offsets" };
-            announce!(self.process, LifecycleEvent::CatchUpStarted, reason, partitions = self.assigned.len());
+            emit!(self.process, LifecycleEvent::CatchUpStarted, reason, partitions = self.assigned.len());
         } else if !was_idle && self.assigned.is_empty() {
-            announce!(self.process, LifecycleEvent::CatchUpEnded, delivered = self.delivered);
+            emit!(self.process, LifecycleEvent::CatchUpEnded, delivered = self.delivered);
         }
     }
 

@@ -12,7 +12,7 @@ use fred::{
 };
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{config::Config, health::Health, journal::announce};
+use crate::{config::Config, health::Health, journal::emit};
 
 use super::{
     lease::{Answer, Ask, Change, LEASE, LOOK_EVERY, Tenure},
@@ -131,8 +131,8 @@ impl Keeper {
 
     fn tell(&self, change: Option<Change>) {
         match change {
-            Some(Change::Began) => announce!(self.process, LifecycleEvent::RelayStarted),
-            Some(Change::Ended(reason)) => announce!(self.process, LifecycleEvent::RelayEnded, reason),
+            Some(Change::Began) => emit!(self.process, LifecycleEvent::RelayStarted),
+            Some(Change::Ended(reason)) => emit!(self.process, LifecycleEvent::RelayEnded, reason),
             None => {}
         }
     }

@@ -60,7 +60,7 @@ impl Writer {
     async fn persist(&mut self, entries: &[Entry]) -> Result<u64, Trouble> {
         for entry in entries {
             if let Err(reason) = &entry.content {
-                self.bury(entry, reason).await?;
+                self.set_aside(entry, reason).await?;
             }
         }
         let mut rows = 0;
@@ -73,7 +73,7 @@ impl Writer {
                 Ok(new) => rows += new,
                 Err(error) if error.blame() == Blame::Database => return Err(error.into()),
                 Err(error) if part.len() == 1 => {
-                    self.bury(&part[0], &error.to_string()).await?;
+                    self.set_aside(&part[0], &error.to_string()).await?;
                     // The offset alone.
                     self.store.write(&[], &batch::ends(part)).await?;
                 }
@@ -89,7 +89,7 @@ impl Writer {
         Ok(rows)
     }
 
-    async fn bury(&mut self, entry: &Entry, reason: &str) -> Result<(), Trouble> {
+    async fn set_aside(&mut self, entry: &Entry, reason: &str) -> Result<(), Trouble> {
         let sent = self.dead_letters.send(entry, reason).await;
         sent.map_err(|source| Trouble::Kafka { what: "sending a dead letter", source })
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, process::Stdio};
 
 use tokio::process::Command;
 
-use crate::{faults::link::bulk::Way, surroundings};
+use crate::{faults::link::transfer_probe::Way, surroundings};
 
 /// Retransmissions on the connections of one link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

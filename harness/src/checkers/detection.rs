@@ -15,14 +15,14 @@
 //! writes one within 100 ms of the change.
 
 use crate::{
-    checkers::{Case, Finding, lives::ProcessLife, windows::Window},
+    checkers::{Case, Finding, timelines::ProcessTimeline, windows::Window},
     history::{Lifecycle, Phase},
     plan::{Effects, Plan, ProcessName, Service},
 };
 
 /// One node under one fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Noticed {
+pub struct Detected {
     /// Which node.
     pub node: String,
     /// When it noticed, after the injection.
@@ -43,7 +43,7 @@ pub(super) fn judge(case: &Case<'_>, finding: &mut Finding) -> Option<String> {
         }
         candidates += 1;
         let each = cut_off.iter().map(|(service, nodes)| noticed(case, window, *service, nodes));
-        let noticed: Option<Vec<Noticed>> = each.collect::<Option<Vec<_>>>().map(|each| each.concat());
+        let noticed: Option<Vec<Detected>> = each.collect::<Option<Vec<_>>>().map(|each| each.concat());
         let noticed = noticed.ok_or("not shown in force").and_then(|noticed| {
             if noticed.is_empty() {
                 Err("every node that it cuts off was itself broken")
@@ -71,7 +71,7 @@ pub(super) fn judge(case: &Case<'_>, finding: &mut Finding) -> Option<String> {
         }
     }
     if seen > 0 {
-        finding.count("slowest_notice_ms", slowest_us / 1_000);
+        finding.count("slowest_detection_ms", slowest_us / 1_000);
         if let Some(whole_us) = whole_us {
             finding.count("slowest_ready_again_ms", whole_us / 1_000);
         }
@@ -88,9 +88,9 @@ pub(super) fn judge(case: &Case<'_>, finding: &mut Finding) -> Option<String> {
     })
 }
 
-fn judge_limit(case: &Case<'_>, window: &Window, noticed: &[Noticed], limit_us: u64, finding: &mut Finding) {
+fn judge_limit(case: &Case<'_>, window: &Window, noticed: &[Detected], limit_us: u64, finding: &mut Finding) {
     let lasted_us = lasted_us(case, window);
-    for Noticed { node, after_us, .. } in noticed {
+    for Detected { node, after_us, .. } in noticed {
         match after_us {
             // An earlier line may have fallen into a hole of the history.
             Some(after_us) if *after_us > limit_us => {
@@ -109,7 +109,7 @@ fn judge_limit(case: &Case<'_>, window: &Window, noticed: &[Noticed], limit_us: 
     }
 }
 
-fn describe(window: &Window, noticed: &[Noticed], took: Option<u64>, whole: Option<u64>) -> String {
+fn describe(window: &Window, noticed: &[Detected], took: Option<u64>, whole: Option<u64>) -> String {
     let missed = noticed.iter().filter(|one| one.after_us.is_none()).count();
     let all = noticed.len();
     let took = match took {
@@ -128,7 +128,7 @@ fn describe(window: &Window, noticed: &[Noticed], took: Option<u64>, whole: Opti
     format!("{}: {took}; {whole}", window.name)
 }
 
-fn slowest(noticed: &[Noticed], time: impl Fn(&Noticed) -> Option<u64>) -> Option<u64> {
+fn slowest(noticed: &[Detected], time: impl Fn(&Detected) -> Option<u64>) -> Option<u64> {
     noticed.iter().filter_map(time).max()
 }
 
@@ -145,7 +145,7 @@ fn noticed(
     window: &Window,
     service: Service,
     nodes: &[ProcessName],
-) -> Option<Vec<Noticed>> {
+) -> Option<Vec<Detected>> {
     window.proved.as_ref()?;
     let (asked_us, injected_us) = (window.began_us()?, window.injected_us?);
     let heal_asked_us = window.heal_asked_us.or(window.ended_us()).unwrap_or(u64::MAX);
@@ -154,15 +154,15 @@ fn noticed(
     let over_us = window.ended_us().or(case.history.phase(Phase::Healed)).unwrap_or(case.history.last_us());
     let mut all = Vec::new();
     for node in nodes {
-        let life = ProcessLife::of(case.history, *node);
+        let timeline = ProcessTimeline::of(case.history, *node);
         let broken = case.windows.iter().any(|other| {
             other.effects.broken().any(|broken| broken == *node) && other.touches(asked_us, over_us)
         });
-        if broken || !life.ran_at(injected_us) || life.ended_between(asked_us, over_us) {
+        if broken || !timeline.ran_at(injected_us) || timeline.ended_between(asked_us, over_us) {
             continue;
         }
         let said = || {
-            life.said(0, u64::MAX).filter_map(|(at_us, event)| match event {
+            timeline.said(0, u64::MAX).filter_map(|(at_us, event)| match event {
                 Lifecycle::Readiness { ready, missing } => Some((at_us, *ready, missing)),
                 _ => None,
             })
@@ -183,7 +183,7 @@ fn noticed(
                 .find(|(at_us, ready, _)| *ready && *at_us >= heal_asked_us)
                 .map(|(at_us, ..)| at_us.saturating_sub(healed_us)),
         };
-        all.push(Noticed { node: node.to_string(), after_us, whole_us });
+        all.push(Detected { node: node.to_string(), after_us, whole_us });
     }
     Some(all)
 }
@@ -207,13 +207,13 @@ fn cut_off(plan: &Plan, effects: &Effects) -> Vec<(Service, Vec<ProcessName>)> {
 mod tests {
     use crate::{
         checkers::{Detail, Verdict, fixture::Run, recovery::Recovery},
-        history::{FaultStep, Lifecycle, Phase, What},
+        history::{EventKind, FaultStep, Lifecycle, Phase},
         plan::{FaultKind, PlannedFault, ProcessName, Service},
     };
 
-    fn readiness(node: &str, missing: &str) -> What {
+    fn readiness(node: &str, missing: &str) -> EventKind {
         let event = Lifecycle::Readiness { ready: missing.is_empty(), missing: missing.to_owned() };
-        What::Lifecycle { process: node.to_owned(), event }
+        EventKind::Lifecycle { process: node.to_owned(), event }
     }
 
     /// Redis is away from 5 s to 8 s; two nodes say so at the given times, and are ready 400 ms after the heal.
@@ -222,7 +222,7 @@ mod tests {
         run.plan.expect.nodes_detect_within_ms = limit_ms;
         let fault = FaultKind::ServiceStop { service: Service::Redis };
         run.plan.faults.push(PlannedFault { at_ms: 5_000, for_ms: 3_000, fault });
-        let step = |step| What::Fault { fault: 0, step };
+        let step = |step| EventKind::Fault { fault: 0, step };
         run = run
             .at_ms(4_900, step(FaultStep::Asked))
             .at_ms(5_000, step(FaultStep::Injected))
@@ -251,7 +251,7 @@ mod tests {
             (
                 "not proved",
                 outage(Some(1_000), [Some(5_600), Some(5_600)])
-                    .without(|what| matches!(what, What::Fault { step: FaultStep::Proved { .. }, .. })),
+                    .without(|what| matches!(what, EventKind::Fault { step: FaultStep::Proved { .. }, .. })),
                 Unknown,
             ),
         ] {
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn what_is_missing_from_a_partial_history_convicts_nobody() {
         use Verdict::{Unknown, Violated};
-        let settled = |m: &What| matches!(m, What::Phase(Phase::Settled));
+        let settled = |m: &EventKind| matches!(m, EventKind::Phase(Phase::Settled));
         let late = || outage(Some(1_000), [Some(5_600), Some(6_100)]);
         let never = || outage(Some(1_000), [Some(5_600), None]);
         for (name, run, expected) in [
@@ -292,8 +292,8 @@ mod tests {
         let two = || vec![ProcessName::Node(2)];
         let both = || vec![ProcessName::Node(1), ProcessName::Node(2)];
         let exited =
-            || What::Exited { process: "node-2".into(), status: "signal SIGKILL".into(), asked: true };
-        let started = || What::Started { process: "node-2".into(), pid: 7 };
+            || EventKind::Exited { process: "node-2".into(), status: "signal SIGKILL".into(), asked: true };
+        let started = || EventKind::Started { process: "node-2".into(), pid: 7 };
         let killed = |run: Run| {
             run.with_fault(FaultKind::ProcessKill { processes: two() }, [3_000, 3_050, 8_000, 8_200])
                 .at_ms(3_020, exited())
@@ -325,7 +325,7 @@ mod tests {
     fn the_slowest_node_is_named_with_its_times() {
         let finding = outage(None, [Some(5_600), Some(6_100)]).judged(&Recovery);
         assert_eq!(
-            (finding.counts["slowest_notice_ms"], finding.counts["slowest_ready_again_ms"]),
+            (finding.counts["slowest_detection_ms"], finding.counts["slowest_ready_again_ms"]),
             (1_100, 400)
         );
         let said = "all 2 nodes noticed, the slowest after 1100 ms; ready again 400 ms after the heal";

@@ -12,21 +12,21 @@ const STRIKE_EVERY: Duration = Duration::from_millis(1_000);
 
 /// A blow that a task strikes again and again.
 #[derive(Debug)]
-pub(super) struct Striking {
+pub(super) struct Repeating {
     stop: CancellationToken,
     task: AbortOnDropHandle<u64>,
 }
 
 /// No more blows. Says how often somebody was hit.
-pub(super) async fn end(striking: &mut Option<Striking>) -> Option<String> {
-    let Striking { stop, task } = striking.take()?;
+pub(super) async fn end(striking: &mut Option<Repeating>) -> Option<String> {
+    let Repeating { stop, task } = striking.take()?;
     stop.cancel();
     let hits = task.await.unwrap_or(0);
     Some(format!("{hits} times more meanwhile"))
 }
 
 /// Strikes until it is told to end. The first blow is the caller's: it must have hit somebody.
-pub(super) fn strike<F, E>(blow: impl Fn() -> F + Send + 'static) -> Striking
+pub(super) fn repeat<F, E>(blow: impl Fn() -> F + Send + 'static) -> Repeating
 where
     F: Future<Output = Result<u64, E>> + Send,
     E: Display + Send,
@@ -43,5 +43,5 @@ where
         }
         hits
     });
-    Striking { stop, task: AbortOnDropHandle::new(task) }
+    Repeating { stop, task: AbortOnDropHandle::new(task) }
 }

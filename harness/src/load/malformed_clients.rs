@@ -1,4 +1,4 @@
-//! Strangers: clients that are no users of the plan, and send what no client may. Each sends one bad frame on a connection
+//! Bad clients: they are not users of the plan, and send what no client may. Each sends one bad frame on a connection
 //! of its own, notes what the node makes of it, and comes again with the next one, until the fault is over.
 
 use std::{
@@ -26,12 +26,12 @@ use super::{
     socket_io::{Session, SessionError, codec::Incoming},
 };
 use crate::{
-    history::{Treated, What},
+    history::{EventKind, Reaction},
     plan::{ClientFault, clients::OVERSIZE_BODY},
     wait,
 };
 
-/// Pause of one stranger between two frames: six of them send about fifty frames a second.
+/// Pause of one bad client between two frames: six of them send about fifty frames a second.
 const EVERY: Duration = Duration::from_millis(100);
 /// Longest wait for a session, and for the answer to `join`.
 const SESSION_LIMIT: Duration = Duration::from_secs(2);
@@ -40,12 +40,12 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(750);
 /// A verb must be answered: on a busy machine that may take some seconds.
 const VERB_ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// What strangers send.
+/// What bad clients send.
 #[derive(Debug, Clone)]
 enum Bad {
     /// A WebSocket frame, after the handshakes of a well-behaved client.
     Frame(WsMessage),
-    /// `send` with a body of so many bytes, in a room the stranger has joined.
+    /// `send` with a body of so many bytes, in a room the client has joined.
     Body(usize),
     /// Bytes on a bare TCP connection.
     Bytes(&'static [u8]),
@@ -60,7 +60,7 @@ fn malformed() -> Vec<Named> {
         ("an unknown packet type", text("9hello")),
         ("an empty frame", text("")),
         ("an unknown Socket.IO packet type", text("49")),
-        ("an event that is no JSON", text("42[\"send\",{")),
+        ("an event that is not JSON", text("42[\"send\",{")),
         ("an event without a name", text("42[]")),
         ("an event with a number for a name", text("42[7]")),
         ("a verb without its payload", text("420[\"send\"]")),
@@ -71,8 +71,8 @@ fn malformed() -> Vec<Named> {
             text("451-[\"send\",{\"_placeholder\":true,\"num\":0}]"),
         ),
         ("binary that nobody announced", Bad::Frame(WsMessage::binary(vec![0_u8, 159, 146, 150]))),
-        ("text that is no UTF-8", Bad::Frame(WsMessage::Frame(invalid_utf8))),
-        ("bytes that are no HTTP", Bad::Bytes(b"\x16\x03\x01\x02\x00 not http at all\r\n\r\n")),
+        ("text that is not UTF-8", Bad::Frame(WsMessage::Frame(invalid_utf8))),
+        ("bytes that are not HTTP", Bad::Bytes(b"\x16\x03\x01\x02\x00 not http at all\r\n\r\n")),
     ]
 }
 
@@ -89,13 +89,13 @@ fn oversize() -> Vec<Named> {
     ]
 }
 
-/// Starts the strangers of every fault that has some; they stop with their fault, or when dropped.
+/// Starts the bad clients of every fault that has some; they stop with their fault, or when dropped.
 pub(super) fn start(world: &Arc<World>, zero: Instant) -> Vec<AbortOnDropHandle<()>> {
     let mut tasks = Vec::new();
     for (fault, planned) in (0_u32..).zip(&world.plan.faults) {
-        let (strangers, frames) = match world.plan.effects(&planned.fault).clients {
-            Some(ClientFault::Malformed { strangers }) => (strangers, Arc::new(malformed())),
-            Some(ClientFault::Oversize { strangers }) => (strangers, Arc::new(oversize())),
+        let (clients, frames) = match world.plan.effects(&planned.fault).clients {
+            Some(ClientFault::Malformed { clients }) => (clients, Arc::new(malformed())),
+            Some(ClientFault::Oversize { clients }) => (clients, Arc::new(oversize())),
             Some(
                 ClientFault::ReconnectStorm { .. } | ClientFault::Slow { .. } | ClientFault::Crash { .. },
             )
@@ -103,19 +103,19 @@ pub(super) fn start(world: &Arc<World>, zero: Instant) -> Vec<AbortOnDropHandle<
         };
         let begins = zero + Duration::from_millis(planned.at_ms);
         let ends = begins + Duration::from_millis(planned.for_ms);
-        for number in 0..strangers {
-            let stranger =
-                Stranger { world: Arc::clone(world), fault, number, frames: Arc::clone(&frames), ends };
+        for number in 0..clients {
+            let client =
+                BadClient { world: Arc::clone(world), fault, number, frames: Arc::clone(&frames), ends };
             tasks.push(AbortOnDropHandle::new(tokio::spawn(async move {
                 wait::pause_until(begins).await;
-                stranger.harass().await;
+                client.misbehave().await;
             })));
         }
     }
     tasks
 }
 
-struct Stranger {
+struct BadClient {
     world: Arc<World>,
     fault: u32,
     number: u32,
@@ -123,8 +123,8 @@ struct Stranger {
     ends: Instant,
 }
 
-impl Stranger {
-    async fn harass(&self) {
+impl BadClient {
+    async fn misbehave(&self) {
         // Everyone begins elsewhere, so that the first second has seen all frames on all nodes.
         let mut turn = self.number as usize;
         while Instant::now() + ANSWER_LIMIT < self.ends {
@@ -133,34 +133,34 @@ impl Stranger {
             let node = (self.number as usize + turn / self.frames.len()) % self.world.nodes.len().max(1);
             let treated = self.send(node, bad).await;
             let (fault, frame) = (self.fault, (*name).to_owned());
-            self.world.recorder.record(What::Stranger { fault, frame, treated });
+            self.world.recorder.record(EventKind::BadFrame { fault, frame, treated });
             turn += 1;
             wait::pause(EVERY).await;
         }
     }
 
-    async fn send(&self, node: usize, bad: &Bad) -> Treated {
-        let Some(address) = self.world.nodes.get(node).copied() else { return Treated::Unreached };
+    async fn send(&self, node: usize, bad: &Bad) -> Reaction {
+        let Some(address) = self.world.nodes.get(node).copied() else { return Reaction::Unreached };
         if let Bad::Bytes(bytes) = bad {
             return match TcpStream::connect(address).await {
                 Ok(stream) => bare(stream, bytes).await,
-                Err(_) => Treated::Unreached,
+                Err(_) => Reaction::Unreached,
             };
         }
-        let auth = Auth { user: format!("stranger-{}", self.number) };
+        let auth = Auth { user: format!("client-{}", self.number) };
         let Ok(mut session) = Session::connect(address, &auth, SESSION_LIMIT).await else {
-            return Treated::Unreached;
+            return Reaction::Unreached;
         };
         let sent = match bad {
             Bad::Frame(frame) => session.send_frame(frame.clone()),
             Bad::Body(bytes) => {
-                // A room of their own: what strangers do is no part of any user's ledger.
-                let room = format!("{}strangers", self.world.plan.load.room_prefix);
+                // A room of their own: what bad clients do is no part of any user's ledger.
+                let room = format!("{}bad-clients", self.world.plan.load.room_prefix);
                 let Ok(join) = session.emit(events::JOIN, &Join { room: room.clone() }) else {
-                    return Treated::Unreached;
+                    return Reaction::Unreached;
                 };
                 if !matches!(answer::<Joined>(&mut session, join, SESSION_LIMIT).await, Heard::Ok) {
-                    return Treated::Unreached;
+                    return Reaction::Unreached;
                 }
                 let send = events::Send { room, id: "oversize".into(), body: "x".repeat(*bytes) };
                 session.emit(events::SEND, &send).map(|_| ())
@@ -168,7 +168,7 @@ impl Stranger {
             Bad::Bytes(_) => Ok(()),
         };
         if sent.is_err() {
-            return Treated::Cut;
+            return Reaction::Cut;
         }
         // Every frame that could be answered at all is the first or the second of its session.
         let (ack, limit) = match bad {
@@ -176,10 +176,10 @@ impl Stranger {
             _ => (0, ANSWER_LIMIT),
         };
         match answer::<IgnoredAny>(&mut session, ack, limit).await {
-            Heard::Ok => Treated::Taken,
-            Heard::Refused(code) => Treated::Refused(code),
-            Heard::Nothing => Treated::Ignored,
-            Heard::End => Treated::Cut,
+            Heard::Ok => Reaction::Taken,
+            Heard::Refused(code) => Reaction::Refused(code),
+            Heard::Nothing => Reaction::Ignored,
+            Heard::End => Reaction::Cut,
         }
     }
 }
@@ -215,17 +215,17 @@ async fn answer<T: for<'a> Deserialize<'a>>(session: &mut Session, ack: i64, lim
     tokio::time::timeout(limit, listening).await.unwrap_or(Heard::Nothing)
 }
 
-async fn bare(mut stream: TcpStream, bytes: &[u8]) -> Treated {
+async fn bare(mut stream: TcpStream, bytes: &[u8]) -> Reaction {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     if stream.write_all(bytes).await.is_err() {
-        return Treated::Cut;
+        return Reaction::Cut;
     }
     let mut heard = Vec::new();
     match tokio::time::timeout(ANSWER_LIMIT, stream.read_to_end(&mut heard)).await {
         // Whatever was said, the connection is over.
-        Ok(_) => Treated::Cut,
-        Err(_) => Treated::Ignored,
+        Ok(_) => Reaction::Cut,
+        Err(_) => Reaction::Ignored,
     }
 }
 

@@ -12,8 +12,8 @@ use super::RunError;
 use crate::{
     cluster::{Binaries, Cluster, ClusterSpec, Names, clock},
     environment::{self, Environment, EnvironmentSpec, External, Provider, ProviderChoice},
-    faults::Field,
-    history::{Phase, Recorder, What},
+    faults::SystemUnderTest,
+    history::{EventKind, Phase, Recorder},
     plan::Plan,
     progress::Progress,
     verifier, wait,
@@ -24,7 +24,7 @@ const LET_GO_LIMIT: Duration = Duration::from_secs(20);
 
 /// What is to stand, and where.
 #[derive(Debug)]
-pub struct Wanted<'a> {
+pub struct DeploymentSpec<'a> {
     /// How many processes, and which services may be hurt in which way.
     pub plan: &'a Plan,
     /// Everything started carries this name.
@@ -37,25 +37,25 @@ pub struct Wanted<'a> {
     pub logs: PathBuf,
 }
 
-/// All of it. To be taken down with [`Standing::down`].
+/// All of it. To be taken down with [`Deployment::down`].
 #[derive(Debug)]
-pub struct Standing {
+pub struct Deployment {
     /// The services, their proxies, and the processes.
-    pub field: Field,
+    pub sut: SystemUnderTest,
     /// Names of what the cluster shares with others who use the same services.
     pub names: Names,
     /// From the first service's start until the last process was ready.
     pub start_up: Duration,
 }
 
-impl Standing {
+impl Deployment {
     /// Brings everything up.
     ///
     /// # Errors
     ///
     /// [`RunError`]; whatever was started is down again by then.
     pub async fn up(
-        wanted: &Wanted<'_>,
+        wanted: &DeploymentSpec<'_>,
         recorder: &Recorder,
         progress: &Progress,
         cancel: &CancellationToken,
@@ -71,7 +71,7 @@ impl Standing {
             clock::library()?;
         }
         let began = Instant::now();
-        recorder.record(What::Phase(Phase::Environment));
+        recorder.record(EventKind::Phase(Phase::Environment));
         let processes = plan.processes();
         let spec = EnvironmentSpec {
             run_id: wanted.run_id,
@@ -86,8 +86,8 @@ impl Standing {
         let names = Names::new(wanted.run_id, environment.provider() == Provider::External);
         match cluster(wanted, &environment, &names, &binaries, recorder, progress, cancel).await {
             Ok(cluster) => {
-                let field = Field { environment, cluster: Arc::new(cluster) };
-                Ok(Self { field, names, start_up: began.elapsed() })
+                let sut = SystemUnderTest { environment, cluster: Arc::new(cluster) };
+                Ok(Self { sut, names, start_up: began.elapsed() })
             }
             Err(error) => {
                 // What went wrong first counts; this on top of it is worth a line.
@@ -105,7 +105,7 @@ impl Standing {
     ///
     /// [`RunError::Environment`] when a service would not go.
     pub async fn down(self, progress: &Progress) -> Result<(), RunError> {
-        let Self { field: Field { environment, cluster }, .. } = self;
+        let Self { sut: SystemUnderTest { environment, cluster }, .. } = self;
         progress.now("stopping the cluster");
         cluster.down().await;
         drop(cluster);
@@ -114,13 +114,13 @@ impl Standing {
     }
 }
 
-fn supported(wanted: &Wanted<'_>, provider: Provider) -> Result<(), RunError> {
+fn supported(wanted: &DeploymentSpec<'_>, provider: Provider) -> Result<(), RunError> {
     environment::supports_all(provider, wanted.external, &wanted.plan.faults)
         .map_err(|why| RunError::Unsupported { provider: provider.to_string(), why })
 }
 
 async fn cluster(
-    wanted: &Wanted<'_>,
+    wanted: &DeploymentSpec<'_>,
     environment: &Arc<Environment>,
     names: &Names,
     binaries: &Binaries,
@@ -131,7 +131,7 @@ async fn cluster(
     let plan = wanted.plan;
     // `auto` may have found out only now that it has to take another provider.
     supported(wanted, environment.provider())?;
-    recorder.record(What::Phase(Phase::Cluster));
+    recorder.record(EventKind::Phase(Phase::Cluster));
     progress.now("starting the cluster");
     verifier::create_topics(&environment.verifier(), names, plan.cluster.partitions).await?;
     let spec = ClusterSpec { plan, binaries, logs: wanted.logs.clone(), names: names.clone() };

@@ -8,28 +8,28 @@ use harness::{
     clock::Clock,
     environment::ProviderChoice,
     exit::Exit,
-    faults::Field,
+    faults::SystemUnderTest,
     history::{HistoryWriter, Recorder},
     plan::Plan,
     progress::Progress,
     report::terminal::Screen,
-    run::{self, Finished, Request, RunError, standing::Wanted},
+    run::{self, Finished, Request, RunError, deployment::DeploymentSpec},
     scenario::{Choices, library},
 };
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 /// One cluster at a time: two of them on a small machine starve each other, and what is measured then is the machine.
-static GROUND: Mutex<()> = Mutex::const_new(());
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// Waits until no other test runs a cluster.
 pub(crate) async fn alone() -> MutexGuard<'static, ()> {
-    GROUND.lock().await
+    ONE_AT_A_TIME.lock().await
 }
 
 /// [`alone`] for tests that are not asynchronous.
 pub(crate) fn alone_blocking() -> MutexGuard<'static, ()> {
-    GROUND.blocking_lock()
+    ONE_AT_A_TIME.blocking_lock()
 }
 
 /// The provider most tests use: the first one demanded, host otherwise.
@@ -105,31 +105,37 @@ pub(crate) async fn held(scenario: &str, seed: u64, out: &Path) -> Finished {
 }
 
 /// A cluster on real services, without a run: for tests that look at it themselves.
-pub(crate) struct Standing {
-    pub(crate) field: Field,
+pub(crate) struct Deployment {
+    pub(crate) sut: SystemUnderTest,
     pub(crate) recorder: Recorder,
-    standing: run::standing::Standing,
+    deployment: run::deployment::Deployment,
     history: HistoryWriter,
 }
 
-impl Standing {
+impl Deployment {
     /// Brings up the cluster of a plan. History and logs go below `out`.
     pub(crate) async fn up(name: &str, plan: &Plan, out: &Path) -> Self {
         let (recorder, history) = HistoryWriter::create(&out.join("history"), Clock::start()).unwrap();
         // Two test processes may run side by side.
         let run_id = format!("{name}-{}", std::process::id());
-        let wanted =
-            Wanted { plan, run_id: &run_id, provider: provider(), external: None, logs: out.join("logs") };
+        let wanted = DeploymentSpec {
+            plan,
+            run_id: &run_id,
+            provider: provider(),
+            external: None,
+            logs: out.join("logs"),
+        };
         let (progress, cancel) = (Progress::silent(), CancellationToken::new());
-        let standing = run::standing::Standing::up(&wanted, &recorder, &progress, &cancel).await.unwrap();
-        Self { field: standing.field.clone(), recorder, standing, history }
+        let deployment =
+            run::deployment::Deployment::up(&wanted, &recorder, &progress, &cancel).await.unwrap();
+        Self { sut: deployment.sut.clone(), recorder, deployment, history }
     }
 
     /// Takes everything down, and waits for it.
     pub(crate) async fn down(self) {
-        let Self { field, recorder, standing, history } = self;
-        drop((field, recorder));
-        standing.down(&Progress::silent()).await.unwrap();
+        let Self { sut, recorder, deployment, history } = self;
+        drop((sut, recorder));
+        deployment.down(&Progress::silent()).await.unwrap();
         history.finish().unwrap();
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     history::{
         History, Lifecycle,
-        index::{ProcessDid, ProcessStep},
+        index::{ProcessEvent, ProcessStep},
     },
     plan::ProcessName,
 };
@@ -29,13 +29,13 @@ pub struct WriterPause {
 
 /// The steps of one process.
 #[derive(Debug)]
-pub struct ProcessLife<'a> {
+pub struct ProcessTimeline<'a> {
     /// Which.
     pub name: ProcessName,
     steps: Vec<&'a ProcessStep>,
 }
 
-impl<'a> ProcessLife<'a> {
+impl<'a> ProcessTimeline<'a> {
     /// Collects a process's steps.
     pub fn of(history: &'a History, name: ProcessName) -> Self {
         let shown = name.to_string();
@@ -48,7 +48,7 @@ impl<'a> ProcessLife<'a> {
     pub fn said(&self, from_us: u64, to_us: u64) -> impl Iterator<Item = (u64, &'a Lifecycle)> {
         let within = self.steps.iter().filter(move |step| (from_us..=to_us).contains(&step.at_us));
         within.filter_map(|step| match &step.what {
-            ProcessDid::Said(event) => Some((step.at_us, event)),
+            ProcessEvent::Said(event) => Some((step.at_us, event)),
             _ => None,
         })
     }
@@ -56,9 +56,10 @@ impl<'a> ProcessLife<'a> {
     /// True when it ran at that time.
     pub fn ran_at(&self, at_us: u64) -> bool {
         let before = self.steps.iter().rev().find(|step| {
-            step.at_us <= at_us && matches!(step.what, ProcessDid::Started { .. } | ProcessDid::Exited { .. })
+            step.at_us <= at_us
+                && matches!(step.what, ProcessEvent::Started { .. } | ProcessEvent::Exited { .. })
         });
-        before.is_some_and(|step| matches!(step.what, ProcessDid::Started { .. }))
+        before.is_some_and(|step| matches!(step.what, ProcessEvent::Started { .. }))
     }
 
     /// True when it ended between two times.
@@ -68,7 +69,7 @@ impl<'a> ProcessLife<'a> {
 
     /// When it first ended between two times.
     pub fn first_end(&self, from_us: u64, to_us: u64) -> Option<u64> {
-        let exits = self.steps.iter().filter(|step| matches!(step.what, ProcessDid::Exited { .. }));
+        let exits = self.steps.iter().filter(|step| matches!(step.what, ProcessEvent::Exited { .. }));
         exits.map(|step| step.at_us).find(|at_us| (from_us..=to_us).contains(at_us))
     }
 
@@ -77,11 +78,11 @@ impl<'a> ProcessLife<'a> {
         let mut held: Option<Vec<i32>> = None;
         for step in self.steps.iter().filter(|step| step.at_us <= at_us) {
             match &step.what {
-                ProcessDid::Started { .. } => held = None,
-                ProcessDid::Said(Lifecycle::WriterAssigned { partitions }) => {
+                ProcessEvent::Started { .. } => held = None,
+                ProcessEvent::Said(Lifecycle::WriterAssigned { partitions }) => {
                     held.get_or_insert_default().extend(numbers(partitions));
                 }
-                ProcessDid::Said(Lifecycle::WriterRevoked { partitions }) => {
+                ProcessEvent::Said(Lifecycle::WriterRevoked { partitions }) => {
                     let gone: Vec<i32> = numbers(partitions).collect();
                     held.get_or_insert_default().retain(|partition| !gone.contains(partition));
                 }
@@ -97,7 +98,7 @@ impl<'a> ProcessLife<'a> {
         let mut open = false;
         for step in &self.steps {
             match &step.what {
-                ProcessDid::Said(Lifecycle::WriterPaused { error }) if !open => {
+                ProcessEvent::Said(Lifecycle::WriterPaused { error }) if !open => {
                     open = true;
                     pauses.push(WriterPause {
                         writer: self.name.to_string(),
@@ -107,18 +108,18 @@ impl<'a> ProcessLife<'a> {
                         error: error.clone(),
                     });
                 }
-                ProcessDid::Said(Lifecycle::WriterProbed { .. }) if open => {
+                ProcessEvent::Said(Lifecycle::WriterProbed { .. }) if open => {
                     if let Some(pause) = pauses.last_mut() {
                         pause.probes += 1;
                     }
                 }
-                ProcessDid::Said(Lifecycle::WriterResumed { .. }) if open => {
+                ProcessEvent::Said(Lifecycle::WriterResumed { .. }) if open => {
                     open = false;
                     if let Some(pause) = pauses.last_mut() {
                         pause.resumed_us = Some(step.at_us);
                     }
                 }
-                ProcessDid::Exited { .. } | ProcessDid::Started { .. } => open = false,
+                ProcessEvent::Exited { .. } | ProcessEvent::Started { .. } => open = false,
                 _ => {}
             }
         }

@@ -21,7 +21,7 @@ use crate::{
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
+pub(super) enum CliError {
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
     #[error(transparent)]
@@ -34,9 +34,9 @@ pub(super) enum Refused {
     Judge(#[from] JudgeError),
     #[error("{0} is missing")]
     MissingFlag(&'static str),
-    #[error("`{0}` is no KEY=VALUE")]
+    #[error("`{0}` is not a KEY=VALUE pair")]
     BadOption(String),
-    #[error("`{0}` is no message id; they look like m123")]
+    #[error("`{0}` is not a message id; they look like m123")]
     BadMessage(String),
     #[error("cannot write {path}")]
     Write {
@@ -61,7 +61,7 @@ fn of_folder(error: &FolderError) -> Exit {
     }
 }
 
-impl Refused {
+impl CliError {
     fn exit(&self) -> Exit {
         match self {
             Self::Scenario(_)
@@ -125,7 +125,7 @@ impl Refused {
     }
 }
 
-/// A [`Refused`] as miette shows it: the chain of causes and the next step.
+/// A [`CliError`] as miette shows it: the chain of causes and the next step.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Shown(String, #[source] Option<Box<Shown>>, Option<String>);
@@ -142,7 +142,7 @@ fn chain(error: &dyn std::error::Error, help: Option<String>) -> Shown {
 }
 
 /// Shows an error and gives its exit code.
-pub(super) fn show(refused: Refused) -> Exit {
+pub(super) fn show(refused: CliError) -> Exit {
     let exit = refused.exit();
     if exit == Exit::Interrupted {
         tell(&refused.to_string());
@@ -158,7 +158,7 @@ pub(super) fn show(refused: Refused) -> Exit {
     let mut text = String::new();
     let shown = match &refused {
         // Points into its file by itself.
-        Refused::Scenario(error) => handler.render_report(&mut text, error),
+        CliError::Scenario(error) => handler.render_report(&mut text, error),
         _ => handler.render_report(&mut text, &chain(&refused, help)),
     };
     if shown.is_err() {
@@ -238,13 +238,13 @@ pub(super) fn quiet_logs() {
 }
 
 /// Ctrl-C and SIGTERM ask everything to come down in order; a second one changes nothing but says so.
-pub(super) fn cancel_on_signals(cancel: CancellationToken) -> Result<(), Refused> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Refused::Signals)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(Refused::Signals)?;
+pub(super) fn cancel_on_signals(cancel: CancellationToken) -> Result<(), CliError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Signals)?;
     // Who starts squall with `nohup` wants it to outlive the terminal.
     let mut hang_up = match hang_up_is_ignored() {
         true => None,
-        false => Some(signal(SignalKind::hangup()).map_err(Refused::Signals)?),
+        false => Some(signal(SignalKind::hangup()).map_err(CliError::Signals)?),
     };
     tokio::spawn(async move {
         loop {
@@ -282,27 +282,27 @@ mod tests {
     #[test]
     fn each_error_has_the_exit_code_that_the_readme_gives_it() {
         let io = || std::io::Error::other("x");
-        let recorder = |error| Refused::Run(RunError::Recorder(error));
+        let recorder = |error| CliError::Run(RunError::Recorder(error));
         let folder = |verb| FolderError::Io { verb, path: "p".into(), source: io() };
         let table = [
-            (Refused::MissingFlag("--x"), Exit::Usage),
-            (Refused::BadMessage("x".into()), Exit::Usage),
-            (Refused::Folder(folder("read")), Exit::Usage),
-            (Refused::Folder(folder("write")), Exit::Environment),
-            (Refused::Judge(JudgeError::NoSuchMessage { message: 1, messages: 1 }), Exit::Usage),
-            (Refused::Judge(JudgeError::Folder(folder("read"))), Exit::Usage),
-            (Refused::Run(RunError::Judge(JudgeError::Folder(folder("write")))), Exit::Environment),
-            (Refused::Run(RunError::Interrupted), Exit::Interrupted),
-            (Refused::Run(RunError::Unsupported { provider: "p".into(), why: "w".into() }), Exit::Usage),
-            (Refused::Run(RunError::Descriptors { needed: 2, most: 1 }), Exit::Environment),
-            (Refused::Environment(EnvironmentError::NoAddresses), Exit::Environment),
+            (CliError::MissingFlag("--x"), Exit::Usage),
+            (CliError::BadMessage("x".into()), Exit::Usage),
+            (CliError::Folder(folder("read")), Exit::Usage),
+            (CliError::Folder(folder("write")), Exit::Environment),
+            (CliError::Judge(JudgeError::NoSuchMessage { message: 1, messages: 1 }), Exit::Usage),
+            (CliError::Judge(JudgeError::Folder(folder("read"))), Exit::Usage),
+            (CliError::Run(RunError::Judge(JudgeError::Folder(folder("write")))), Exit::Environment),
+            (CliError::Run(RunError::Interrupted), Exit::Interrupted),
+            (CliError::Run(RunError::Unsupported { provider: "p".into(), why: "w".into() }), Exit::Usage),
+            (CliError::Run(RunError::Descriptors { needed: 2, most: 1 }), Exit::Environment),
+            (CliError::Environment(EnvironmentError::NoAddresses), Exit::Environment),
             (recorder(RecorderError::Write { path: "p".into(), source: io() }), Exit::Environment),
             (recorder(RecorderError::Panicked), Exit::Bug),
             (recorder(RecorderError::Held { limit_s: 1 }), Exit::Bug),
-            (Refused::Judge(JudgeError::Panicked("x".into())), Exit::Bug),
-            (Refused::Run(RunError::Judge(JudgeError::Panicked("x".into()))), Exit::Bug),
-            (Refused::Panicked, Exit::Bug),
-            (Refused::Runtime(io()), Exit::Bug),
+            (CliError::Judge(JudgeError::Panicked("x".into())), Exit::Bug),
+            (CliError::Run(RunError::Judge(JudgeError::Panicked("x".into()))), Exit::Bug),
+            (CliError::Panicked, Exit::Bug),
+            (CliError::Runtime(io()), Exit::Bug),
         ];
         for (refused, exit) in table {
             assert_eq!(refused.exit(), exit, "{refused:?}");

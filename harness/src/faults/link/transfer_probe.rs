@@ -59,8 +59,9 @@ pub(super) async fn prove(
     direction: Direction,
     at: &Ends,
 ) -> Result<String, String> {
-    let looks = ways(direction).iter().map(|way| look(link, toxic, *way, direction, at));
-    let seen: Result<Vec<String>, String> = futures_util::future::join_all(looks).await.into_iter().collect();
+    let observations = ways(direction).iter().map(|way| observe(link, toxic, *way, direction, at));
+    let seen: Result<Vec<String>, String> =
+        futures_util::future::join_all(observations).await.into_iter().collect();
     seen.map(|seen| format!("{link}: {}", seen.join(", "))).map_err(|error| format!("{link}: {error}"))
 }
 
@@ -72,14 +73,14 @@ pub(super) async fn gone(
     at: &Ends,
 ) -> Result<(), String> {
     for way in ways(direction) {
-        if let Ok(still) = look(link, toxic, *way, direction, at).await {
+        if let Ok(still) = observe(link, toxic, *way, direction, at).await {
             return Err(format!("{link}: {still}"));
         }
     }
     Ok(())
 }
 
-async fn look(
+async fn observe(
     link: LinkName,
     toxic: &Toxic,
     way: Way,
@@ -89,7 +90,7 @@ async fn look(
     match toxic {
         Toxic::SlowClose { delay_ms } => {
             let delay = Duration::from_millis(u64::from(*delay_ms));
-            close::look(link.service, way, direction, delay, &at.through).await
+            close::observe(link.service, way, direction, delay, &at.through).await
         }
         Toxic::LimitData { bytes } => limited(link, way, *bytes, at).await,
         Toxic::Bandwidth { kbytes_per_s } => {

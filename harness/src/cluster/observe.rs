@@ -18,12 +18,12 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
 
 /// Where our own looks at chat processes come from: a loopback address of their own, so that who counts the clients of a
 /// node in the system's table of connections can tell the looks apart. Only where all of 127.0.0.0/8 is loopback.
-pub const LOOKS_COME_FROM: Option<Ipv4Addr> =
+pub const PROBE_SOURCE: Option<Ipv4Addr> =
     if cfg!(target_os = "linux") { Some(Ipv4Addr::new(127, 0, 0, 2)) } else { None };
 
 /// One life of a process. Lives are equal when pid and start are: a pid alone may be given out again.
 #[derive(Debug, Clone, Copy)]
-pub struct Life {
+pub struct Incarnation {
     /// Its pid.
     pub pid: u32,
     /// When it began, in clock ticks since the machine was started.
@@ -32,7 +32,7 @@ pub struct Life {
     pub age: Duration,
 }
 
-impl PartialEq for Life {
+impl PartialEq for Incarnation {
     fn eq(&self, other: &Self) -> bool {
         (self.pid, self.started_ticks) == (other.pid, other.started_ticks)
     }
@@ -41,7 +41,7 @@ impl PartialEq for Life {
 pub(super) fn client() -> reqwest::Client {
     // Loopback only, and an honest look each time: no proxy from the environment, no connection kept from before.
     let builder = reqwest::Client::builder().no_proxy().timeout(ANSWER_LIMIT).pool_max_idle_per_host(0);
-    builder.local_address(LOOKS_COME_FROM.map(IpAddr::V4)).build().unwrap_or_default()
+    builder.local_address(PROBE_SOURCE.map(IpAddr::V4)).build().unwrap_or_default()
 }
 
 /// `/readyz` says 200; otherwise what it says.
@@ -84,7 +84,7 @@ fn state(pid: u32) -> Option<char> {
 }
 
 /// The life behind a pid, from `/proc/PID/stat` and `/proc/uptime`; `None` when there is no such process.
-pub(super) fn life(pid: u32) -> Option<Life> {
+pub(super) fn incarnation(pid: u32) -> Option<Incarnation> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The state is the third field; the start is the 22nd.
     let started_ticks: u64 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
@@ -93,7 +93,7 @@ pub(super) fn life(pid: u32) -> Option<Life> {
     let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
     let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
     let began = Duration::from_millis(started_ticks * 1_000 / per_s);
-    Some(Life { pid, started_ticks, age: Duration::from_secs_f64(uptime).saturating_sub(began) })
+    Some(Incarnation { pid, started_ticks, age: Duration::from_secs_f64(uptime).saturating_sub(began) })
 }
 
 /// The writers are all in their group, and every partition is given to one of them.
@@ -123,7 +123,7 @@ pub(super) async fn clock_offset(http: &reqwest::Client, address: SocketAddr) ->
     let answer = answer.map_err(|error| format!("{address} does not answer: {error}"))?;
     let date = answer.headers().get(reqwest::header::DATE).ok_or("the answer has no Date")?;
     let date = date.to_str().map_err(|error| error.to_string())?;
-    let theirs = httpdate::parse_http_date(date).map_err(|_| format!("`{date}` is no date"))?;
+    let theirs = httpdate::parse_http_date(date).map_err(|_| format!("`{date}` is not a date"))?;
     let unix = |time: SystemTime| {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).map_err(|_| "a date before 1970")?;
         i64::try_from(since.as_secs()).map_err(|_| "a date beyond all years")
@@ -137,12 +137,12 @@ mod tests {
 
     #[test]
     fn a_life_is_known_by_pid_and_start() {
-        let me = life(std::process::id()).unwrap();
-        assert_eq!(Some(me), life(std::process::id()));
+        let me = incarnation(std::process::id()).unwrap();
+        assert_eq!(Some(me), incarnation(std::process::id()));
         assert!(me.age < Duration::from_secs(3_600), "{me:?}");
-        let first = life(1).unwrap();
+        let first = incarnation(1).unwrap();
         assert!(first != me && first.age >= me.age, "{first:?} {me:?}");
-        assert_eq!(life(u32::MAX), None);
+        assert_eq!(incarnation(u32::MAX), None);
     }
 
     #[tokio::test]

@@ -9,12 +9,12 @@ use nix::sys::{
 };
 
 use super::World;
-use crate::{history::What, wait};
+use crate::{history::EventKind, wait};
 
 /// The period of the account.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Records [`What::Generator`] every second, for ever; the caller drops it.
+/// Records [`EventKind::Generator`] every second, for ever; the caller drops it.
 pub(super) async fn keep(world: &World) {
     let mut cpu_before_ms = cpu_ms();
     let mut next = Instant::now();
@@ -23,7 +23,7 @@ pub(super) async fn keep(world: &World) {
         wait::pause_until(next).await;
         let cpu_now_ms = cpu_ms();
         let second = world.stats.close_second();
-        world.recorder.record(What::Generator {
+        world.recorder.record(EventKind::Generator {
             lateness_max_us: second.lateness_max_us,
             sent: u32::try_from(second.sent).unwrap_or(u32::MAX),
             cpu_ms: cpu_now_ms.saturating_sub(cpu_before_ms),

@@ -21,7 +21,7 @@ const SHARE: f64 = 0.9;
 /// Downstream, the service is told something that makes it hang up. Upstream, we end our side and wait for the end of the
 /// other: the proxy hands our end on after the delay, closes the connection to the service, and that comes back to us.
 /// On the way back it passes a toxic on the other direction, too.
-pub(super) async fn look(
+pub(super) async fn observe(
     service: Service,
     way: Way,
     direction: Direction,
