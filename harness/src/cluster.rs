@@ -15,12 +15,13 @@ use tokio::sync::Mutex;
 use crate::{
     environment::{Environment, EnvironmentError, child::last_lines, error::LOG_LINES, ports::Ports},
     history::{EventKind, Recorder},
+    os::process::Identity,
     plan::{Plan, ProcessName},
     wait::{self, WaitError},
 };
 
 pub use binaries::Binaries;
-pub use observe::{Incarnation, PROBE_SOURCE};
+pub use observe::PROBE_SOURCE;
 use process::{Launch, Process};
 
 /// A process is listening within this time of its start; it binds before it does anything else.
@@ -375,8 +376,9 @@ impl Cluster {
     }
 
     /// The present life of a process, as /proc shows it; `None` when its latest pid is gone.
-    pub fn incarnation(&self, name: ProcessName) -> Option<Incarnation> {
-        observe::incarnation(self.launches.get(&name)?.last_pid())
+    pub fn incarnation(&self, name: ProcessName) -> Option<Identity> {
+        let pid = self.launches.get(&name)?.last_pid();
+        Identity::of(i32::try_from(pid).ok()?)
     }
 
     /// How far a process's wall clock is from ours, in seconds, by the `Date` of its answer to a health check; exact to

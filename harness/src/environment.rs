@@ -12,7 +12,6 @@ pub mod doctor;
 pub mod error;
 pub mod faketime;
 pub mod groups;
-pub mod identity;
 pub mod leftovers;
 pub mod toxiproxy;
 
@@ -32,7 +31,6 @@ pub use self::{
     disk::TABLESPACE,
     doctor::{Check, doctor},
     error::EnvironmentError,
-    identity::Identity,
     leftovers::{Registry, sweep},
     toxiproxy::{AppliedToxic, LinkState, Proxies, ProxyError, ToxicState},
 };

@@ -15,7 +15,6 @@ mod process;
 mod redis;
 mod repeat;
 mod service;
-mod sockets;
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 

@@ -9,6 +9,7 @@ pub mod exit;
 pub mod faults;
 pub mod history;
 pub mod load;
+pub mod os;
 pub mod plan;
 pub mod progress;
 pub mod report;

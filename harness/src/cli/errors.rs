@@ -6,6 +6,7 @@ use std::{
 };
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
+use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +14,7 @@ use crate::{
     environment::EnvironmentError,
     exit::Exit,
     history::recorder::RecorderError,
+    os,
     progress::tell,
     report::terminal::Screen,
     run::{RunError, folder::FolderError, judge::JudgeError},
@@ -242,7 +244,7 @@ pub(super) fn cancel_on_signals(cancel: CancellationToken) -> Result<(), CliErro
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Signals)?;
     // Who starts squall with `nohup` wants it to outlive the terminal.
-    let mut hang_up = match hang_up_is_ignored() {
+    let mut hang_up = match os::process::ignores(Signal::SIGHUP) {
         true => None,
         false => Some(signal(SignalKind::hangup()).map_err(CliError::Signals)?),
     };
@@ -262,17 +264,6 @@ pub(super) fn cancel_on_signals(cancel: CancellationToken) -> Result<(), CliErro
         }
     });
     Ok(())
-}
-
-/// Whether this process was started with SIGHUP ignored.
-fn hang_up_is_ignored() -> bool {
-    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hang_up(&status))
-}
-
-/// Signals are bits from the right, and SIGHUP is the first.
-fn ignores_hang_up(status: &str) -> bool {
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 #[cfg(test)]
@@ -316,12 +307,5 @@ mod tests {
         assert!(!auto(true, "1", "xterm") && !auto(true, "", "dumb") && !auto(false, "", "xterm"));
         assert!(coloured(Colour::Always, false, "1", "dumb"), "the command line wins");
         assert!(!coloured(Colour::Never, true, "", "xterm"));
-    }
-
-    #[test]
-    fn an_ignored_hang_up_is_the_first_bit() {
-        assert!(ignores_hang_up("Name:\tx\nSigIgn:\t0000000000001001\n"));
-        assert!(!ignores_hang_up("Name:\tx\nSigIgn:\t0000000000001000\n"));
-        assert!(!ignores_hang_up(""));
     }
 }

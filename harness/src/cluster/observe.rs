@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use super::Names;
 use crate::{
     environment::{Endpoints, groups},
+    os::process::state,
     plan::ProcessName,
 };
 
@@ -20,23 +21,6 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
 /// node in the system's table of connections can tell the looks apart. Only where all of 127.0.0.0/8 is loopback.
 pub const PROBE_SOURCE: Option<Ipv4Addr> =
     if cfg!(target_os = "linux") { Some(Ipv4Addr::new(127, 0, 0, 2)) } else { None };
-
-/// One life of a process. Lives are equal when pid and start are: a pid alone may be given out again.
-#[derive(Debug, Clone, Copy)]
-pub struct Incarnation {
-    /// Its pid.
-    pub pid: u32,
-    /// When it began, in clock ticks since the machine was started.
-    pub started_ticks: u64,
-    /// How long ago that was.
-    pub age: Duration,
-}
-
-impl PartialEq for Incarnation {
-    fn eq(&self, other: &Self) -> bool {
-        (self.pid, self.started_ticks) == (other.pid, other.started_ticks)
-    }
-}
 
 pub(super) fn client() -> reqwest::Client {
     // Loopback only, and an honest look each time: no proxy from the environment, no connection kept from before.
@@ -74,26 +58,6 @@ pub(super) async fn frozen(name: ProcessName, pid: u32) -> Result<String, String
         Some(state) => Err(format!("{name} (pid {pid}) is in state {state}")),
         None => Err(format!("{name} (pid {pid}) is gone")),
     }
-}
-
-/// The state letter in `/proc/PID/stat`; `None` when there is no such process.
-fn state(pid: u32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may itself contain anything; the state follows the last one.
-    stat.rsplit_once(") ")?.1.chars().next()
-}
-
-/// The life behind a pid, from `/proc/PID/stat` and `/proc/uptime`; `None` when there is no such process.
-pub(super) fn incarnation(pid: u32) -> Option<Incarnation> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The state is the third field; the start is the 22nd.
-    let started_ticks: u64 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
-    let per_s = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
-    let per_s = u64::try_from(per_s).ok().filter(|per_s| *per_s > 0)?;
-    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
-    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
-    let began = Duration::from_millis(started_ticks * 1_000 / per_s);
-    Some(Incarnation { pid, started_ticks, age: Duration::from_secs_f64(uptime).saturating_sub(began) })
 }
 
 /// The writers are all in their group, and every partition is given to one of them.
@@ -134,16 +98,6 @@ pub(super) async fn clock_offset(http: &reqwest::Client, address: SocketAddr) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_life_is_known_by_pid_and_start() {
-        let me = incarnation(std::process::id()).unwrap();
-        assert_eq!(Some(me), incarnation(std::process::id()));
-        assert!(me.age < Duration::from_secs(3_600), "{me:?}");
-        let first = incarnation(1).unwrap();
-        assert!(first != me && first.age >= me.age, "{first:?} {me:?}");
-        assert_eq!(incarnation(u32::MAX), None);
-    }
 
     #[tokio::test]
     async fn evidence_fails_where_there_is_no_fault() {

@@ -17,8 +17,8 @@ use tokio::{
     sync::watch,
 };
 
-use super::{error::EnvironmentError, identity::Identity, leftovers::Registry};
-use crate::{surroundings, wait};
+use super::{error::EnvironmentError, leftovers::Registry};
+use crate::{os::process::Identity, surroundings, wait};
 
 /// Longest line handed to a reader of stdout; a longer one arrives in pieces. Bounds memory, not content.
 const LINE_LIMIT_BYTES: u64 = 1024 * 1024;

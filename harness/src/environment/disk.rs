@@ -13,6 +13,7 @@ use std::{
 use sqlx::{Connection, PgConnection};
 
 use super::error::EnvironmentError;
+use crate::os;
 
 /// Size of the file system. The rows of one short run and their indexes take a few megabytes.
 pub(crate) const BYTES: u32 = 64 * 1024 * 1024;
@@ -74,9 +75,7 @@ impl Drop for Mounted {
 
 /// Unmounts what is mounted below a folder that is about to be removed.
 pub(crate) fn unmount_below(folder: &Path) -> io::Result<()> {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let below = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
-    below.filter(|mount| mount.starts_with(folder)).try_for_each(unmount)
+    os::mounts_below(folder).iter().try_for_each(|mount| unmount(mount))
 }
 
 /// Lazily: what still has a file open there keeps it, nobody else sees it.

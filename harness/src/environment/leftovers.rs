@@ -13,8 +13,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{disk, docker, identity::Identity};
-use crate::{progress::Progress, wait};
+use super::{disk, docker};
+use crate::{
+    os::{self, process::Identity},
+    progress::Progress,
+    wait,
+};
 
 /// Version of the file; another version is left alone.
 const FORMAT: u32 = 1;
@@ -72,8 +76,8 @@ impl Registry {
             owned: Arc::new(Mutex::new(Registration {
                 format: FORMAT,
                 run: run_id.to_owned(),
-                boot: boot(),
-                namespace: namespace(),
+                boot: os::boot_id(),
+                namespace: os::process::pid_namespace(),
                 harness: Identity::own(),
                 children: Vec::new(),
                 folder: None,
@@ -184,15 +188,15 @@ fn dead_runs() -> Vec<(PathBuf, Registration)> {
 }
 
 fn is_dead(left: &Registration) -> bool {
-    if left.boot != boot() {
+    if left.boot != os::boot_id() {
         return true;
     }
     // Seen from another process namespace, a living run looks dead.
-    left.namespace == namespace() && !left.harness.is_alive()
+    left.namespace == os::process::pid_namespace() && !left.harness.is_alive()
 }
 
 async fn sweep_one(left: &Registration) -> Result<(), String> {
-    if left.boot == boot() {
+    if left.boot == os::boot_id() {
         let killed: Vec<Identity> =
             left.children.iter().flat_map(|child| child.process.kill_tree()).collect();
         wait::until("leftover processes gone", GONE_LIMIT, async || {
@@ -232,12 +236,4 @@ pub(crate) fn runs_folder() -> PathBuf {
     let state = std::env::var_os("XDG_STATE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into()));
     state.unwrap_or_else(|| home().join(".local/state")).join("squall/runs")
-}
-
-fn boot() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
-}
-
-fn namespace() -> String {
-    fs::read_link("/proc/self/ns/pid").map(|link| link.display().to_string()).unwrap_or_default()
 }

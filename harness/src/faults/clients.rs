@@ -22,10 +22,8 @@ use async_trait::async_trait;
 use self::counters::Counters;
 use crate::{
     cluster::PROBE_SOURCE,
-    faults::{
-        Fault, FaultError, Seen, SystemUnderTest,
-        sockets::{self, Socket},
-    },
+    faults::{Fault, FaultError, Seen, SystemUnderTest},
+    os::sockets::{self, Socket},
     plan::{ClientFault, ProcessName},
     wait,
 };
@@ -133,7 +131,7 @@ impl View {
             |(name, pid, address)| {
                 // Our own looks at the node are no clients.
                 let clients = table.iter().filter(|socket| {
-                    socket.local_port == address.port() && Some(socket.remote) != PROBE_SOURCE
+                    socket.local_port == address.port() && Some(*socket.remote.ip()) != PROBE_SOURCE
                 });
                 let sockets = clients.copied().collect();
                 async move {
@@ -152,7 +150,7 @@ impl View {
     /// Connections of nodes that lived from `before` until now: those that are gone, and those that are new.
     fn changed_since(&self, before: &Self) -> (u64, u64) {
         let ports =
-            |node: &Node| node.sockets.iter().map(|socket| socket.remote_port).collect::<BTreeSet<u16>>();
+            |node: &Node| node.sockets.iter().map(|socket| socket.remote.port()).collect::<BTreeSet<u16>>();
         let (mut gone, mut new) = (0, 0);
         for (then, now) in self.same_nodes(before) {
             let (then, now) = (ports(then), ports(now));
@@ -180,13 +178,13 @@ impl View {
         let mut waiting = 0;
         for (then, now) in self.same_nodes(before) {
             let then: BTreeMap<u16, u64> =
-                then.sockets.iter().map(|socket| (socket.remote_port, socket.unsent_bytes)).collect();
+                then.sockets.iter().map(|socket| (socket.remote.port(), socket.unsent_bytes)).collect();
             waiting += now
                 .sockets
                 .iter()
                 .filter(|socket| socket.unsent_bytes >= WAITING_BYTES)
                 .filter(|socket| {
-                    then.get(&socket.remote_port)
+                    then.get(&socket.remote.port())
                         .is_some_and(|unsent| (WAITING_BYTES..=socket.unsent_bytes).contains(unsent))
                 })
                 .count() as u64;
@@ -320,8 +318,7 @@ mod tests {
     fn view(pid: u32, sockets: &[(u16, u64)]) -> View {
         let socket = |(remote_port, unsent_bytes): &(u16, u64)| Socket {
             local_port: 80,
-            remote: std::net::Ipv4Addr::LOCALHOST,
-            remote_port: *remote_port,
+            remote: std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, *remote_port),
             unsent_bytes: *unsent_bytes,
             inode: 0,
         };

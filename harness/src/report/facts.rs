@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::os;
+
 /// Facts about one run that no history holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,16 +45,10 @@ pub struct Machine {
 impl Machine {
     /// This machine. What cannot be found out is zero or `unknown`: a report does without.
     pub fn here() -> Self {
-        let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let memory_kib = memory.lines().find_map(|line| {
-            line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
-        });
-        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let release = if release.is_empty() { "unknown" } else { release.trim() };
         Self {
             cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
-            memory_mib: memory_kib.unwrap_or(0) / 1_024,
-            kernel: format!("{} {release} {}", std::env::consts::OS, std::env::consts::ARCH),
+            memory_mib: os::memory_mib(),
+            kernel: format!("{} {} {}", std::env::consts::OS, os::kernel_release(), std::env::consts::ARCH),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
+use time::OffsetDateTime;
 
 use crate::{
     plan::{PLAN_FORMAT, Plan},
@@ -191,19 +192,10 @@ fn io(verb: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> FolderE
 /// `20261124-201534-12345`: UTC, so folders sort by time; the pid keeps two runs of one second apart.
 /// A process that makes several runs (`--all`, `shrink`, tests) numbers them after the first.
 fn run_id(unix_ms: u64, pid: u32, nth: u32) -> String {
-    let seconds = unix_ms / 1_000;
-    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-    // Howard Hinnant's civil_from_days, for days since 1970.
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let day_of_era = z % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    let seconds = i64::try_from(unix_ms / 1_000).unwrap_or(0);
+    let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
+    let (hour, minute, second) = at.to_hms();
     let suffix = if nth == 0 { String::new() } else { format!("-{nth}") };
     format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}-{pid}{suffix}")
 }

@@ -12,6 +12,7 @@ use crate::{
     faults::player::InForce,
     history::{EventKind, Recorder},
     load::LiveStats,
+    os::process::Usage,
     plan::Plan,
     progress::Progress,
     wait,
@@ -66,20 +67,8 @@ pub(super) fn start(cluster: Arc<Cluster>, recorder: Recorder) -> Repeating {
 }
 
 fn sample(process: &str, pid: u32) -> Option<EventKind> {
-    // Kernel constants on every Linux that Rust supports: 100 ticks a second, 4 KiB pages.
-    const MS_PER_TICK: u64 = 10;
-    const KIB_PER_PAGE: u64 = 4;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-    // Numbered from `state`, the third field of proc(5).
-    let field = |number: usize| fields.get(number - 3).and_then(|field| field.parse::<u64>().ok());
-    Some(EventKind::Sample {
-        process: process.to_owned(),
-        rss_kib: field(24)? * KIB_PER_PAGE,
-        open_files: u32::try_from(std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count()).ok()?,
-        threads: u32::try_from(field(20)?).ok()?,
-        cpu_ms: (field(14)? + field(15)?) * MS_PER_TICK,
-    })
+    let Usage { rss_kib, open_files, threads, cpu_ms } = Usage::of(pid)?;
+    Some(EventKind::Sample { process: process.to_owned(), rss_kib, open_files, threads, cpu_ms })
 }
 
 /// Tells how the load stands.

@@ -11,9 +11,9 @@ use std::{
 
 use harness::{
     environment::{
-        Environment, EnvironmentError, EnvironmentSpec, External, Identity, Provider, ProviderChoice, doctor,
-        sweep,
+        Environment, EnvironmentError, EnvironmentSpec, External, Provider, ProviderChoice, doctor, sweep,
     },
+    os::process::Identity,
     plan::{
         LinkName, ProcessName, Service, Toxic,
         fault::Direction::{Both, Downstream},

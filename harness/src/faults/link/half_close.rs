@@ -14,8 +14,8 @@ use crate::{
     faults::{
         Fault, FaultError, Seen, SystemUnderTest,
         repeat::{self, Repeating, repeat},
-        sockets::{self, Socket},
     },
+    os::sockets::{self, Socket},
     plan::LinkName,
 };
 
@@ -52,7 +52,7 @@ impl HalfClose {
 impl Fault for HalfClose {
     async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
         let before = observe(sut, &self.links).await?;
-        if blow(before.0.values().flatten())? == 0 {
+        if half_close(before.0.values().flatten())? == 0 {
             return Err(FaultError::Missed("the links have no open connection to half-close".to_owned()));
         }
         self.before = Some(before);
@@ -61,7 +61,7 @@ impl Fault for HalfClose {
             let (sut, links) = (sut.clone(), links.clone());
             async move {
                 let now = observe(&sut, &links).await?;
-                blow(now.0.values().flatten())
+                half_close(now.0.values().flatten())
             }
         }));
         Ok(())
@@ -95,25 +95,17 @@ async fn observe(sut: &SystemUnderTest, links: &[LinkName]) -> Result<Before, Fa
 
 /// Those that a process has open to an address.
 fn connections(pid: u32, to: SocketAddr, table: &[Socket]) -> Vec<Connection> {
-    // A process that has just ended has none.
-    let Ok(fds) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
-    let inode = |fd: &std::fs::DirEntry| {
-        let target = std::fs::read_link(fd.path()).ok()?;
-        target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok()
-    };
-    let named = |fd: &std::fs::DirEntry| fd.file_name().to_str()?.parse::<i32>().ok();
-    fds.flatten()
-        .filter_map(|entry| {
-            let (fd, inode) = (named(&entry)?, inode(&entry)?);
-            let mut there = table.iter().filter(|socket| socket.inode == inode);
-            let here = there.any(|socket| SocketAddr::from((socket.remote, socket.remote_port)) == to);
-            here.then_some(Connection { pid, fd, inode, to })
-        })
-        .collect()
+    let held = sockets::held_by(pid).into_iter();
+    held.filter(|(_, inode)| {
+        let mut there = table.iter().filter(|socket| socket.inode == *inode);
+        there.any(|socket| SocketAddr::from(socket.remote) == to)
+    })
+    .map(|(fd, inode)| Connection { pid, fd, inode, to })
+    .collect()
 }
 
 /// Half-closes connections; returns how many were still open.
-fn blow<'a>(connections: impl Iterator<Item = &'a Connection>) -> Result<u64, FaultError> {
+fn half_close<'a>(connections: impl Iterator<Item = &'a Connection>) -> Result<u64, FaultError> {
     let mut hits = 0;
     for connection in connections {
         match borrowed::half_close(connection) {
@@ -245,7 +237,7 @@ mod tests {
         let before = Before(BTreeMap::from([("node-1->redis".parse().unwrap(), open.clone())]));
         assert!(before.prove().is_err(), "nothing was done yet");
 
-        assert_eq!(blow(open.iter()).unwrap(), 1);
+        assert_eq!(half_close(open.iter()).unwrap(), 1);
         assert_eq!(process.read(&mut [0; 8]).unwrap(), 0, "the process reads the end");
         process.write_all(b"still").unwrap();
         let mut heard = [0; 5];
@@ -254,7 +246,7 @@ mod tests {
         before.prove().unwrap();
 
         drop(process);
-        assert_eq!(blow(open.iter()).unwrap(), 0, "it is closed");
+        assert_eq!(half_close(open.iter()).unwrap(), 0, "it is closed");
         assert!(before.prove().unwrap().contains("1 were closed"));
         let nobody = Before(BTreeMap::from([("node-1->redis".parse().unwrap(), Vec::new())]));
         assert!(nobody.prove().is_err(), "what was not there proves nothing");

@@ -11,8 +11,8 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::alive;
 use crate::{
-    cluster::Incarnation,
     faults::{Fault, FaultError, Seen, SystemUnderTest},
+    os::process::Identity,
     plan::ProcessName,
     wait,
 };
@@ -32,7 +32,7 @@ pub(in crate::faults) struct RollingRestart {
 /// One that has begun.
 #[derive(Debug)]
 struct UnderWay {
-    before: Vec<(ProcessName, Option<Incarnation>)>,
+    before: Vec<(ProcessName, Option<Identity>)>,
     stop: CancellationToken,
     task: Option<AbortOnDropHandle<Outcome>>,
     outcome: Outcome,
@@ -104,15 +104,15 @@ impl Fault for RollingRestart {
         Ok(())
     }
 
-    /// A process that is away, or that lives another life than before.
+    /// A process that is away, or is not the one from before.
     async fn prove(&self, sut: &SystemUnderTest) -> Seen {
         let Some(under_way) = &self.under_way else { return away(&self.processes, sut).await };
         let mut instead = Vec::new();
         for (process, before) in &under_way.before {
             match sut.cluster.incarnation(*process) {
                 Some(now) if *before != Some(now) => {
-                    let age_ms = now.age.as_millis();
-                    return Ok(format!("{process} is another life, pid {}, begun {age_ms} ms ago", now.pid));
+                    let age_ms = now.age().unwrap_or_default().as_millis();
+                    return Ok(format!("{process} was started anew: pid {}, {age_ms} ms old", now.pid));
                 }
                 Some(now) => instead.push(format!("{process} still has pid {}", now.pid)),
                 None => return away(&[*process], sut).await,

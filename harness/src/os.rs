@@ -1,0 +1,31 @@
+//! What the system tells of processes, sockets and the machine, read from `/proc` by the crate `procfs`. Nothing else of
+//! the harness reads it.
+
+pub mod process;
+pub mod sockets;
+
+use std::path::{Path, PathBuf};
+
+use procfs::{Current, Meminfo};
+
+/// Memory of this machine in MiB; zero when it cannot be read.
+pub fn memory_mib() -> u64 {
+    Meminfo::current().map_or(0, |memory| memory.mem_total / (1024 * 1024))
+}
+
+/// Release of the running kernel, as `uname -r` prints it.
+pub fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// An id that differs from boot to boot; empty when it cannot be read.
+pub fn boot_id() -> String {
+    procfs::sys::kernel::random::boot_id().unwrap_or_default().trim().to_owned()
+}
+
+/// Where file systems are mounted below a folder.
+pub fn mounts_below(folder: &Path) -> Vec<PathBuf> {
+    let mounts = procfs::process::Process::myself().and_then(|own| own.mountinfo());
+    let points = mounts.into_iter().flatten().map(|mount| mount.mount_point);
+    points.filter(|point| point.starts_with(folder)).collect()
+}
