@@ -22,6 +22,7 @@ mod manifest;
 mod netfilter;
 pub(crate) mod ports;
 mod probe;
+mod schema;
 
 use std::{path::Path, time::Duration};
 
@@ -32,6 +33,7 @@ pub use self::{
     doctor::{Check, doctor},
     error::EnvironmentError,
     leftovers::{Registry, sweep},
+    schema::Schema,
     toxiproxy::{AppliedToxic, LinkState, Proxies, ProxyError, ToxicState},
 };
 use self::{docker::Docker, external::ExternalServices, host::Host};

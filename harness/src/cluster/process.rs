@@ -48,7 +48,7 @@ impl Launch {
         // program take it in between, the process says so and dies, and the run with it.
         let port = ports.free().map_err(|source| ClusterError::Port { process: name.to_string(), source })?;
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let endpoints = environment.endpoints(name);
+        let endpoints = spec.endpoints.clone().unwrap_or_else(|| environment.endpoints(name));
         let plan = &spec.plan.cluster;
         let mut args = vec![
             format!("--name={name}"),

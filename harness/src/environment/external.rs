@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 
-use sqlx::{Connection, Executor};
 use tempfile::TempDir;
 
 use super::{
@@ -16,6 +15,7 @@ use super::{
     manifest::Manifest,
     ports::Ports,
     probe,
+    schema::Schema,
     toxiproxy::Proxies,
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Longest first answer of a service that may be far away.
-const FIRST_ANSWER_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
+pub(super) const FIRST_ANSWER_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// What we run ourselves beside the rented services. Ends in this order.
 #[derive(Debug)]
@@ -32,47 +32,6 @@ pub(super) struct ExternalServices {
     toxiproxy: Child,
     folder: TempDir,
     schema: Schema,
-}
-
-/// A schema of the run's own in the rented database: a position in the log identifies a row, and the log of this run
-/// begins at zero again, so the tables of an earlier run must not be found there.
-#[derive(Debug)]
-struct Schema {
-    postgres_url: String,
-    name: String,
-}
-
-impl Schema {
-    async fn create(postgres_url: &str, run_id: &str) -> Result<Self, EnvironmentError> {
-        let name = format!("squall_{}", run_id.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_"));
-        let schema = Self { postgres_url: postgres_url.to_owned(), name };
-        schema.execute(format!("create schema {}", schema.name)).await?;
-        Ok(schema)
-    }
-
-    /// The database as the run sees it.
-    fn url(&self) -> String {
-        let separator = if self.postgres_url.contains('?') { '&' } else { '?' };
-        format!("{}{separator}options[search_path]={}", self.postgres_url, self.name)
-    }
-
-    async fn drop(&self) -> Result<(), EnvironmentError> {
-        self.execute(format!("drop schema if exists {} cascade", self.name)).await
-    }
-
-    async fn execute(&self, statement: String) -> Result<(), EnvironmentError> {
-        let executed = async {
-            let mut session = sqlx::PgConnection::connect(&self.postgres_url).await?;
-            // The name consists of letters, digits and underscores.
-            session.execute(sqlx::AssertSqlSafe(statement)).await?;
-            session.close().await
-        };
-        let failed = |reason: String| EnvironmentError::Address { what: "postgres", reason };
-        tokio::time::timeout(FIRST_ANSWER_LIMIT, executed)
-            .await
-            .map_err(|_| failed("it does not answer".to_owned()))?
-            .map_err(|error: sqlx::Error| failed(error.to_string()))
-    }
 }
 
 /// What an environment needs to know of its provider.

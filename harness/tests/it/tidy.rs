@@ -13,7 +13,7 @@ const LINES_MAX: usize = 500;
 
 /// What each part of the harness may import of the others. `load` and `faults` never see each other: they meet in the
 /// history, which makes the evidence independent. `checkers` sees neither.
-const MAY_IMPORT: [(&str, &[&str]); 18] = [
+const MAY_IMPORT: [(&str, &[&str]); 19] = [
     ("surroundings", &[]),
     ("clock", &[]),
     ("exit", &[]),
@@ -25,6 +25,7 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
     ("history", &["clock", "plan"]),
     ("checkers", &["exit", "history", "plan"]),
     ("report", &["checkers", "exit", "history", "plan"]),
+    ("gate", &["exit", "history", "report"]),
     ("environment", &["plan", "progress", "surroundings", "wait"]),
     ("cluster", &["environment", "history", "plan", "progress", "surroundings", "wait"]),
     ("load", &["clock", "history", "plan", "wait"]),
@@ -39,6 +40,7 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
             "environment",
             "exit",
             "faults",
+            "gate",
             "history",
             "load",
             "plan",
@@ -56,6 +58,7 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
             "environment",
             "exit",
             "faults",
+            "gate",
             "history",
             "load",
             "plan",
