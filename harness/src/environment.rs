@@ -6,37 +6,40 @@
 
 pub mod child;
 pub mod contract;
-mod disk;
-pub mod docker;
 pub mod doctor;
 pub mod error;
 pub mod faketime;
-pub mod groups;
 pub mod leftovers;
-pub mod toxiproxy;
+pub mod proxies;
+pub mod registry;
+pub mod services;
+pub mod supports;
 
-mod external;
-mod host;
-mod kafka;
+mod addresses;
+mod launch;
 mod manifest;
 mod netfilter;
 pub(crate) mod ports;
-mod probe;
-mod schema;
+mod providers;
 
 use std::{path::Path, time::Duration};
 
+use self::{
+    addresses::{name_application, redirect},
+    contract::{Services, Up},
+    services::probe,
+};
 pub use self::{
     child::{Child, ChildSpec, Stdout},
-    contract::{Endpoints, External, Provider, ProviderChoice, supports, supports_all},
-    disk::TABLESPACE,
+    contract::{Endpoints, External, Provider, ProviderChoice},
     doctor::{Check, doctor},
     error::EnvironmentError,
-    leftovers::{Registry, sweep},
-    schema::Schema,
-    toxiproxy::{AppliedToxic, LinkState, Proxies, ProxyError, ToxicState},
+    leftovers::sweep,
+    proxies::{AppliedToxic, LinkState, Proxies, ProxyError, ToxicState},
+    registry::Registry,
+    services::{disk::TABLESPACE, groups, schema::Schema},
+    supports::{supports, supports_all},
 };
-use self::{docker::Docker, external::ExternalServices, host::Host};
 use crate::{
     plan::{FaultKind, LinkName, PlannedFault, ProcessName, Service},
     progress::{Progress, tell},
@@ -69,45 +72,13 @@ pub fn needs_small_disk(faults: &[PlannedFault]) -> bool {
 #[must_use = "an environment must be taken down"]
 pub struct Environment {
     // Taken by `down`; what is left in a dropped one tells that it was skipped.
-    services: Option<Services>,
+    services: Option<Box<dyn Services>>,
+    provider: Provider,
     proxies: Proxies,
     verifier: Endpoints,
     facts: Vec<(String, String)>,
     registry: Registry,
     run_id: String,
-}
-
-#[derive(Debug)]
-enum Services {
-    Host(Box<Host>),
-    Docker(Box<Docker>),
-    External(Box<ExternalServices>),
-}
-
-type Up = (Services, Proxies, Endpoints, Vec<(String, String)>);
-
-impl Services {
-    async fn up(
-        provider: Provider,
-        spec: &EnvironmentSpec<'_>,
-        registry: &Registry,
-        progress: &Progress,
-    ) -> Result<Up, EnvironmentError> {
-        Ok(match provider {
-            Provider::Host => {
-                let up = Box::pin(Host::up(spec, registry, progress)).await?;
-                (Self::Host(Box::new(up.host)), up.proxies, up.verifier, up.facts)
-            }
-            Provider::Docker => {
-                let up = Box::pin(Docker::up(spec, registry, progress)).await?;
-                (Self::Docker(Box::new(up.docker)), up.proxies, up.verifier, up.facts)
-            }
-            Provider::External => {
-                let up = Box::pin(ExternalServices::up(spec, registry, progress)).await?;
-                (Self::External(Box::new(up.rented)), up.proxies, up.verifier, up.facts)
-            }
-        })
-    }
 }
 
 fn can_hold(provider: Provider, spec: &EnvironmentSpec<'_>) -> Result<(), EnvironmentError> {
@@ -140,32 +111,29 @@ impl Environment {
         can_hold(provider, &spec)?;
         let registry = Registry::open(spec.run_id).map_err(|source| EnvironmentError::Io {
             doing: "register the run under",
-            path: leftovers::runs_folder(),
+            path: registry::runs_folder(),
             source,
         })?;
         let mut registered = Registered(Some(registry.clone()));
-        let up = match Services::up(provider, &spec, &registry, progress).await {
+        let up = match providers::up(provider, &spec, &registry, progress).await {
             // Only a container that runs could tell. Its run's label has taken it away again.
             Err(why @ EnvironmentError::EngineElsewhere { .. }) if spec.choice == ProviderChoice::Auto => {
-                let host = contract::take_host(progress, &why);
+                let host = providers::take_host(progress, &why);
                 can_hold(host, &spec)?;
-                Services::up(host, &spec, &registry, progress).await?
+                providers::up(host, &spec, &registry, progress).await?
             }
             up => up?,
         };
-        let (services, proxies, verifier, facts) = up;
+        let Up { services, proxies, verifier, facts } = up;
         registered.0 = None;
         let run_id = spec.run_id.to_owned();
-        Ok(Self { services: Some(services), proxies, verifier, facts, registry, run_id })
+        let provider = services.provider();
+        Ok(Self { services: Some(services), provider, proxies, verifier, facts, registry, run_id })
     }
 
     /// Where the services come from.
     pub fn provider(&self) -> Provider {
-        match self.services {
-            Some(Services::Docker(_)) => Provider::Docker,
-            Some(Services::External(_)) => Provider::External,
-            Some(Services::Host(_)) | None => Provider::Host,
-        }
+        self.provider
     }
 
     /// What a report says of the services: versions, images, digests.
@@ -183,15 +151,15 @@ impl Environment {
         let proxy = |service| self.proxies.address(LinkName { process, service }).ok();
         let direct = &self.verifier;
         let postgres_url = match proxy(Service::Postgres) {
-            Some(address) => external::redirect(&direct.postgres_url, address),
+            Some(address) => redirect(&direct.postgres_url, address),
             None => direct.postgres_url.clone(),
         };
         let redis_url = match proxy(Service::Redis) {
-            Some(address) => external::redirect(&direct.redis_url, address),
+            Some(address) => redirect(&direct.redis_url, address),
             None => direct.redis_url.clone(),
         };
         Endpoints {
-            postgres_url: external::name_application(&postgres_url, &process.to_string()),
+            postgres_url: name_application(&postgres_url, &process.to_string()),
             redis_url,
             kafka_brokers: proxy(Service::Kafka)
                 .map_or_else(|| direct.kafka_brokers.clone(), |address| address.to_string()),
@@ -201,7 +169,7 @@ impl Environment {
 
     /// How the harness reaches the services: past every proxy.
     pub fn verifier(&self) -> Endpoints {
-        let postgres_url = external::name_application(&self.verifier.postgres_url, "squall");
+        let postgres_url = name_application(&self.verifier.postgres_url, "squall");
         Endpoints { postgres_url, ..self.verifier.clone() }
     }
 
@@ -210,17 +178,20 @@ impl Environment {
         &self.proxies
     }
 
+    fn services(&self) -> Result<&dyn Services, EnvironmentError> {
+        self.services.as_deref().ok_or_else(|| EnvironmentError::Unsupported {
+            what: "using the services".to_owned(),
+            reason: "they were taken down".to_owned(),
+        })
+    }
+
     /// Shuts a service down in an orderly way; returns when it has ended.
     ///
     /// # Errors
     ///
     /// [`EnvironmentError::Stuck`] when it had to be killed, [`EnvironmentError::Unsupported`] when it is not ours.
     pub async fn stop(&self, service: Service) -> Result<(), EnvironmentError> {
-        match &self.services {
-            Some(Services::Host(host)) => host.server(service).stop().await,
-            Some(Services::Docker(docker)) => docker.stop(service).await,
-            Some(Services::External(_)) | None => Err(not_ours("stop", service)),
-        }
+        self.services()?.stop(service).await
     }
 
     /// Kills a service with SIGKILL; returns when it is gone.
@@ -229,11 +200,7 @@ impl Environment {
     ///
     /// [`EnvironmentError`] when it lives on, or is not ours.
     pub async fn kill(&self, service: Service) -> Result<(), EnvironmentError> {
-        match &self.services {
-            Some(Services::Host(host)) => host.server(service).kill().await,
-            Some(Services::Docker(docker)) => docker.kill(service).await,
-            Some(Services::External(_)) | None => Err(not_ours("kill", service)),
-        }
+        self.services()?.kill(service).await
     }
 
     /// Starts a service that was stopped or killed, on the same port and data; returns when it answers again.
@@ -242,11 +209,7 @@ impl Environment {
     ///
     /// [`EnvironmentError::Died`] or [`EnvironmentError::NotReady`] when it does not.
     pub async fn start(&self, service: Service) -> Result<(), EnvironmentError> {
-        match &self.services {
-            Some(Services::Host(host)) => host.server(service).start().await,
-            Some(Services::Docker(docker)) => docker.start(service, &self.verifier).await,
-            Some(Services::External(_)) | None => Err(not_ours("start", service)),
-        }
+        self.services()?.start(service, &self.verifier).await
     }
 
     /// Freezes a service: connections stay open, nothing answers.
@@ -255,11 +218,7 @@ impl Environment {
     ///
     /// [`EnvironmentError`] when it is not seen frozen.
     pub async fn pause(&self, service: Service) -> Result<(), EnvironmentError> {
-        match &self.services {
-            Some(Services::Host(host)) => host.server(service).pause().await,
-            Some(Services::Docker(docker)) => docker.pause(service).await,
-            Some(Services::External(_)) | None => Err(not_ours("pause", service)),
-        }
+        self.services()?.pause(service).await
     }
 
     /// Thaws a frozen service.
@@ -268,11 +227,7 @@ impl Environment {
     ///
     /// [`EnvironmentError`] when it is still seen frozen.
     pub async fn unpause(&self, service: Service) -> Result<(), EnvironmentError> {
-        match &self.services {
-            Some(Services::Host(host)) => host.server(service).unpause().await,
-            Some(Services::Docker(docker)) => docker.unpause(service).await,
-            Some(Services::External(_)) | None => Err(not_ours("unpause", service)),
-        }
+        self.services()?.unpause(service).await
     }
 
     /// Asks a service, past every proxy, in its own protocol: `select 1`, PING, metadata.
@@ -290,11 +245,7 @@ impl Environment {
     ///
     /// [`EnvironmentError`] when it cannot be read, or the service is not ours.
     pub async fn log(&self, service: Service) -> Result<String, EnvironmentError> {
-        match &self.services {
-            Some(Services::Host(host)) => host.server(service).log(),
-            Some(Services::Docker(docker)) => docker.log(service).await,
-            Some(Services::External(_)) | None => Err(not_ours("read the log of", service)),
-        }
+        self.services()?.log(service).await
     }
 
     /// Asks a service through a link, on a connection of its own. Returns the round trip of one question on the open
@@ -307,7 +258,7 @@ impl Environment {
         self.proxies.address(link).map_err(|error| error.to_string())?;
         let mut endpoints = self.endpoints(link.process);
         // Evidence is not traffic of the cluster: faults on sessions must not take the one for the other.
-        endpoints.postgres_url = external::name_application(&endpoints.postgres_url, "squall");
+        endpoints.postgres_url = name_application(&endpoints.postgres_url, "squall");
         probe::ask(link.service, &endpoints, limit).await.map(|answer| answer.round_trip)
     }
 
@@ -319,9 +270,7 @@ impl Environment {
     /// tries again.
     pub async fn down(mut self) -> Result<(), EnvironmentError> {
         let ended = match self.services.take() {
-            Some(Services::Host(host)) => host.down().await,
-            Some(Services::Docker(docker)) => Box::pin(docker.down()).await,
-            Some(Services::External(rented)) => rented.down().await,
+            Some(services) => services.down().await,
             None => Ok(()),
         };
         self.registry.close();
@@ -341,12 +290,5 @@ impl Drop for Environment {
         }
         drop(services);
         self.registry.close();
-    }
-}
-
-fn not_ours(what: &str, service: Service) -> EnvironmentError {
-    EnvironmentError::Unsupported {
-        what: format!("{what} {service}"),
-        reason: "the service is managed by somebody else".to_owned(),
     }
 }

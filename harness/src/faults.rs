@@ -23,7 +23,7 @@ use async_trait::async_trait;
 pub use self::active::{ActiveFault, inject};
 use crate::{
     cluster::{Cluster, ClusterError},
-    environment::{Environment, EnvironmentError, toxiproxy::ProxyError},
+    environment::{Environment, EnvironmentError, ProxyError},
     plan::{ClientFault, FaultKind},
 };
 

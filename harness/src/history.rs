@@ -11,6 +11,6 @@ pub mod index;
 pub mod recorder;
 
 pub use event::{Event, EventKind, FaultStep, Ledger, Lifecycle, Phase, Reaction, Reason};
-pub use file::{Cut, HistoryError, HistoryFile};
+pub use file::{HistoryError, HistoryFile};
 pub use index::{Fate, History};
 pub use recorder::{HistoryWriter, Recorder};

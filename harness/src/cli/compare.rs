@@ -1,49 +1,16 @@
 //! `squall compare RUN_A RUN_B`: two earlier runs side by side. Shown, never judged.
 
-use std::{fmt::Write, path::Path};
+use std::path::Path;
 
 use super::{errors, errors::CliError};
 use crate::{
-    checkers::latency::millis,
     exit::Exit,
-    report::Report,
+    report::comparison,
     run::{folder::RunFolder, judge},
 };
 
 pub(super) fn compare(a: &Path, b: &Path) -> Result<Exit, CliError> {
     let [a, b] = [judge::judge(&RunFolder::open(a)?)?, judge::judge(&RunFolder::open(b)?)?];
-    errors::print(&table(a.report(), b.report()));
+    errors::print(&comparison::table(a.report(), b.report()));
     Ok(Exit::Holds)
-}
-
-fn table(a: &Report, b: &Report) -> String {
-    let mut text = format!("A  {} {}\nB  {} {}\n\n", a.scenario, a.facts.run_id, b.scenario, b.facts.run_id);
-    let _ = writeln!(text, "{:<32} {:>12} {:>12} {:>8}", "", "A", "B", "B / A");
-    let mut row = |name: String, a: u64, b: u64, show: fn(u64) -> String| {
-        let ratio = if a == 0 { "-".to_owned() } else { format!("{:.2}", b as f64 / a as f64) };
-        let _ = writeln!(text, "{name:<32} {:>12} {:>12} {ratio:>8}", show(a), show(b));
-    };
-    for one in &a.latency {
-        let same = b.latency.iter().find(|it| (&it.what, &it.span) == (&one.what, &one.span));
-        let Some(other) = same else { continue };
-        let name = |quantile: &str| format!("{} {} {quantile}, ms", one.what, one.span);
-        row(name("p50"), one.p50_us, other.p50_us, millis);
-        row(name("p99"), one.p99_us, other.p99_us, millis);
-        row(name("max"), one.max_us, other.max_us, millis);
-    }
-    for (name, of) in [
-        ("messages acked", (|it: &Report| it.ledgers.acked) as fn(&Report) -> u64),
-        ("records in Kafka", |it| it.ledgers.in_kafka),
-        ("rows in PostgreSQL", |it| it.ledgers.rows),
-    ] {
-        row(name.to_owned(), of(a), of(b), |count| count.to_string());
-    }
-    if a.setting != b.setting || a.scenario != b.scenario {
-        let _ = writeln!(text, "\nnot the same load:\nA  {}\nB  {}", a.setting, b.setting);
-    }
-    text.push_str(
-        "\nNo verdict: the runs were not measured in pairs, and two runs of one build differ by more than a regression.\n\
-         `squall gate --baseline GIT_REF` measures both builds side by side and judges.\n",
-    );
-    text
 }

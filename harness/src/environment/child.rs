@@ -17,7 +17,10 @@ use tokio::{
     sync::watch,
 };
 
-use super::{error::EnvironmentError, leftovers::Registry};
+use super::{
+    error::{EnvironmentError, LOG_LINES},
+    registry::Registry,
+};
 use crate::{os::process::Identity, surroundings, wait};
 
 /// Longest line handed to a reader of stdout; a longer one arrives in pieces. Bounds memory, not content.
@@ -254,7 +257,7 @@ impl Child {
     pub(crate) fn not_ready(&self, source: wait::WaitError) -> EnvironmentError {
         EnvironmentError::NotReady {
             name: self.name.clone(),
-            lines: self.last_lines(super::error::LOG_LINES),
+            lines: self.last_lines(LOG_LINES),
             log: self.log.clone(),
             source: Box::new(source),
         }

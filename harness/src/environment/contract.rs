@@ -2,17 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
-use nix::unistd::geteuid;
+use async_trait::async_trait;
 use rdkafka::ClientConfig;
 
-use super::{docker, error::EnvironmentError, external, netfilter};
-use crate::{
-    plan::{
-        Effects, FaultKind, LinkName, PlannedFault, Service,
-        fault::catalogue::{self, Managed},
-    },
-    progress::Progress,
-};
+use super::{error::EnvironmentError, proxies::Proxies};
+use crate::plan::Service;
 
 /// Which provider the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,32 +74,6 @@ impl fmt::Display for Provider {
     }
 }
 
-impl ProviderChoice {
-    /// Which provider this machine makes of it. `auto` says why it takes the host where it does.
-    ///
-    /// # Errors
-    ///
-    /// [`EnvironmentError::NoEngine`] when Docker was asked for and does not answer, and
-    /// [`EnvironmentError::EngineElsewhere`] when it does so from another machine.
-    pub async fn resolve(self, progress: &Progress) -> Result<Provider, EnvironmentError> {
-        match self {
-            Self::Host => Ok(Provider::Host),
-            Self::External => Ok(Provider::External),
-            Self::Docker => docker::engine().await.map(|_| Provider::Docker),
-            Self::Auto => Ok(match docker::engine().await {
-                Ok(_) => Provider::Docker,
-                Err(why) => take_host(progress, &why),
-            }),
-        }
-    }
-}
-
-/// What `auto` does when Docker is of no use.
-pub(super) fn take_host(progress: &Progress, why: &EnvironmentError) -> Provider {
-    progress.say(format!("taking the host provider: {why}"));
-    Provider::Host
-}
-
 /// How to reach the services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoints {
@@ -120,6 +88,16 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
+    /// No address at all, to be filled in.
+    pub(crate) fn nowhere() -> Self {
+        Self {
+            postgres_url: String::new(),
+            redis_url: String::new(),
+            kafka_brokers: String::new(),
+            kafka_options: Vec::new(),
+        }
+    }
+
     /// What every Kafka client of the harness begins with: where, and how secured.
     pub fn kafka_client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -151,143 +129,53 @@ impl fmt::Debug for External {
     }
 }
 
-/// Whether a provider can do what a fault needs; asked when a scenario is planned, before anything starts.
-///
-/// # Errors
-///
-/// A sentence that names the fault and the reason.
-pub fn supports(provider: Provider, external: Option<&External>, fault: &FaultKind) -> Result<(), String> {
-    if *fault == FaultKind::PostgresDiskFull && provider == Provider::Host && !geteuid().is_root() {
-        return Err(
-            "the host provider cannot do postgres-disk-full: only root may mount the small file system that \
-                    is filled; run as root, or with `--provider docker`"
-                .to_owned(),
-        );
-    }
-    if matches!(fault, FaultKind::LinkLoss { .. })
-        && let Err(missing) = netfilter::usable()
-    {
-        return Err(format!("link-loss cannot be done here: {missing}; {}", netfilter::HOW_TO_GET));
-    }
-    if provider != Provider::External {
-        return Ok(());
-    }
-    let name = fault.name();
-    match catalogue::find(name).map(|row| row.managed) {
-        Some(Managed::Yes) => Ok(()),
-        Some(Managed::No(reason)) => refused(name, reason),
-        Some(Managed::Proxied) => {
-            let effects = Effects::of(0, 0, fault);
-            proxied(name, external, effects.cut.iter().chain(&effects.degraded))
+impl External {
+    /// Whether a managed service is reached through our proxies.
+    pub(crate) fn proxied(&self, service: Service) -> Result<(), &'static str> {
+        match service {
+            Service::Kafka => Err("Kafka clients follow the addresses that the brokers advertise"),
+            Service::Redis if self.redis_url.starts_with("rediss://") => {
+                Err("with TLS, Redis clients compare the certificate with the name they connected to")
+            }
+            Service::Redis | Service::Postgres => Ok(()),
         }
-        None => refused(name, "the catalogue of faults does not say whether it may"),
     }
 }
 
-/// [`supports`] for every fault of a plan, and for what they do to each other.
-///
-/// # Errors
-///
-/// A sentence that names the fault and the reason.
-pub fn supports_all(
-    provider: Provider,
-    external: Option<&External>,
-    faults: &[PlannedFault],
-) -> Result<(), String> {
-    faults.iter().try_for_each(|planned| supports(provider, external, &planned.fault))?;
-    let fills = faults.iter().any(|planned| planned.fault == FaultKind::PostgresDiskFull);
-    let ends = faults.iter().find(|planned| {
-        matches!(
-            planned.fault,
-            FaultKind::ServiceStop { service: Service::Postgres }
-                | FaultKind::ServiceKill { service: Service::Postgres }
-        )
-    });
-    match ends {
-        Some(_) if fills && provider == Provider::Docker => Err(
-            "the docker provider cannot stop or kill postgres in a plan that has postgres-disk-full: the small file \
-             system is gone when its container ends"
-                .to_owned(),
-        ),
-        _ => Ok(()),
-    }
+/// Running services, whoever runs them. Dropped without [`Services::down`], they are ended all the same.
+#[async_trait(?Send)]
+pub(crate) trait Services: fmt::Debug + Send + Sync {
+    /// Who runs them.
+    fn provider(&self) -> Provider;
+
+    /// Shuts one down in an orderly way; returns when it has ended.
+    async fn stop(&self, service: Service) -> Result<(), EnvironmentError>;
+
+    /// Kills one with SIGKILL; returns when it is gone.
+    async fn kill(&self, service: Service) -> Result<(), EnvironmentError>;
+
+    /// Starts one that was stopped or killed, on the same port and data; returns when it answers at its address.
+    async fn start(&self, service: Service, at: &Endpoints) -> Result<(), EnvironmentError>;
+
+    /// Freezes one: connections stay open, nothing answers.
+    async fn pause(&self, service: Service) -> Result<(), EnvironmentError>;
+
+    /// Thaws a frozen one.
+    async fn unpause(&self, service: Service) -> Result<(), EnvironmentError>;
+
+    /// Everything one has written to its log until now.
+    async fn log(&self, service: Service) -> Result<String, EnvironmentError>;
+
+    /// Ends all of them, and whatever was made for them.
+    async fn down(self: Box<Self>) -> Result<(), EnvironmentError>;
 }
 
-fn proxied<'a>(
-    fault: &str,
-    external: Option<&External>,
-    links: impl Iterator<Item = &'a LinkName>,
-) -> Result<(), String> {
-    for link in links {
-        if let Err(reason) = external::proxied(external, link.service) {
-            return refused(fault, &format!("{link} does not go through a proxy: {reason}"));
-        }
-    }
-    Ok(())
-}
-
-fn refused(fault: &str, reason: &str) -> Result<(), String> {
-    Err(format!("the external provider cannot do {fault}: {reason}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn external(redis: &str) -> External {
-        External {
-            postgres_url: "postgres://u:p@db.example:5432/chat?sslmode=require".to_owned(),
-            redis_url: redis.to_owned(),
-            kafka_brokers: "kafka.example:9092".to_owned(),
-            kafka_options: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_managed_service_is_not_stopped() {
-        let fault = FaultKind::ServiceStop { service: Service::Postgres };
-        let refusal = supports(Provider::External, Some(&external("redis://r:1")), &fault).unwrap_err();
-        assert!(
-            refusal.contains("service-stop") && refusal.contains("managed by somebody else"),
-            "{refusal}"
-        );
-        assert_eq!(supports(Provider::Host, None, &fault), Ok(()));
-    }
-
-    #[test]
-    fn a_container_that_ends_takes_its_small_disk_with_it() {
-        let at = |fault| PlannedFault { at_ms: 0, for_ms: 1, fault };
-        let stop = || at(FaultKind::ServiceStop { service: Service::Postgres });
-        let both = [at(FaultKind::PostgresDiskFull), stop()];
-        assert!(supports_all(Provider::Docker, None, &both).unwrap_err().contains("postgres-disk-full"));
-        assert_eq!(supports_all(Provider::Docker, None, &both[..1]), Ok(()));
-        assert_eq!(supports_all(Provider::Docker, None, &[stop()]), Ok(()));
-        let external = external("redis://r:1");
-        for fault in [
-            FaultKind::PostgresDiskFull,
-            FaultKind::PostgresConnectionLimit,
-            FaultKind::RedisOutputBuffer { links: Vec::new() },
-        ] {
-            assert!(supports(Provider::External, Some(&external), &fault).is_err(), "{fault}");
-        }
-        for fault in [
-            FaultKind::KafkaPoison,
-            FaultKind::KafkaRebalance,
-            FaultKind::KafkaPartitionsAdded { partitions: 1 },
-        ] {
-            assert_eq!(supports(Provider::External, Some(&external), &fault), Ok(()), "{fault}");
-        }
-    }
-
-    #[test]
-    fn links_are_cut_where_they_are_proxied() {
-        let cut = |link: &str| FaultKind::LinkDown { links: vec![link.parse().unwrap()] };
-        let plain = external("redis://cache.example:6379");
-        let encrypted = external("rediss://cache.example:6379");
-        assert_eq!(supports(Provider::External, Some(&plain), &cut("node-1->redis")), Ok(()));
-        assert_eq!(supports(Provider::External, Some(&plain), &cut("node-1->postgres")), Ok(()));
-        let refusal = supports(Provider::External, Some(&plain), &cut("node-1->kafka")).unwrap_err();
-        assert!(refusal.contains("node-1->kafka"), "{refusal}");
-        assert!(supports(Provider::External, Some(&encrypted), &cut("node-1->redis")).is_err());
-    }
+/// Services that have come up.
+pub(crate) struct Up {
+    pub(crate) services: Box<dyn Services>,
+    pub(crate) proxies: Proxies,
+    /// Past every proxy.
+    pub(crate) verifier: Endpoints,
+    /// Versions and images, for the report.
+    pub(crate) facts: Vec<(String, String)>,
 }

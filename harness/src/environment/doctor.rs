@@ -10,17 +10,16 @@ use nix::{
 
 use testcontainers::bollard::Docker;
 
-use crate::surroundings;
-
 use super::{
-    docker::{
+    faketime, leftovers,
+    manifest::{self, Manifest},
+    netfilter,
+    providers::docker::{
         self,
         images::{Images, Role},
     },
-    faketime, leftovers, manifest,
-    manifest::Manifest,
-    netfilter,
 };
+use crate::surroundings;
 
 /// Free space below which a run may fill the disk: Kafka's log, PostgreSQL's files and the history of a long run.
 /// For the largest scenarios shipped, several times over; a run with more users is refused by itself.
@@ -115,7 +114,7 @@ async fn usable(engine: &Docker, images: &Images) -> Result<String, String> {
     if images.of(Role::Redis).found.is_none() {
         return Ok(format!("{answers}; whether its ports can be reached shows when Redis's image is here"));
     }
-    docker::reachable(engine, images).await.map_err(|error| error.to_string())?;
+    Box::pin(docker::reachable(engine, images)).await.map_err(|error| error.to_string())?;
     Ok(answers)
 }
 

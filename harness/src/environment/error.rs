@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use nix::{errno::Errno, sys::signal::Signal};
 
-use super::toxiproxy::ProxyError;
+use super::proxies::ProxyError;
 use crate::wait::WaitError;
 
 /// Lines of a dead service's log that an error shows: enough for a stack's first frames, not a screenful.

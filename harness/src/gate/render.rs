@@ -8,7 +8,7 @@ use super::{
     judgement::{Finding, Judgement, Look, Outcome},
     metric::Metric,
 };
-use crate::report::{html::escape, junit::legal};
+use crate::report::{chart::escape, junit::legal};
 
 /// A judgement and what it is about.
 #[derive(Debug, Clone, PartialEq)]

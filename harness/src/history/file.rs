@@ -9,12 +9,11 @@ use std::{
     path::Path,
 };
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     history::{
         event::{Event, HISTORY_FORMAT},
         fold::Fold,
+        index::Cut,
         index::History,
     },
     plan::Plan,
@@ -64,15 +63,6 @@ pub enum HistoryError {
         /// What is wrong with it.
         why: String,
     },
-}
-
-/// Where a history that was cut short ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cut {
-    /// Byte at which the incomplete frame begins.
-    pub at_byte: u64,
-    /// Bytes of it that are there.
-    pub bytes: u64,
 }
 
 /// The events of a history file, in file order.

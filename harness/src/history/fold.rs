@@ -3,11 +3,10 @@
 use crate::{
     history::{
         event::{Event, EventKind},
-        file::Cut,
         groups::Groups,
         index::{
-            BadFrames, Entry, Fate, GeneratorSecond, History, LedgerState, MessageOutcome, NOWHERE, Poison,
-            ProcessEvent, ProcessStep, Receipt, Sample, UserEvent, UserStep,
+            BadFrames, Cut, Entry, Fate, GeneratorSecond, History, LedgerState, MessageOutcome, NOWHERE,
+            Poison, ProcessEvent, ProcessStep, Receipt, Sample, UserEvent, UserStep,
         },
     },
     plan::Plan,
@@ -264,5 +263,16 @@ impl Fold {
             history.doubts.push(hole);
         }
         self.history
+    }
+}
+
+impl History {
+    /// Folds events that are already in memory (tests, mostly; files go through [`History::read`]).
+    pub fn from_events(plan: &Plan, events: impl IntoIterator<Item = Event>) -> Self {
+        let mut fold = Fold::new(plan);
+        for event in events {
+            fold.push(event);
+        }
+        fold.finish(None)
     }
 }

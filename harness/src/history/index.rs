@@ -4,15 +4,11 @@
 //! messages with ten receipts each take about half a gigabyte.
 
 use chat_protocol::events::Code;
+use serde::{Deserialize, Serialize};
 
-use crate::{
-    history::{
-        event::{Event, FaultStep, Ledger, Lifecycle, Phase, Reaction, Reason},
-        file::Cut,
-        fold::Fold,
-        groups::Groups,
-    },
-    plan::Plan,
+use crate::history::{
+    event::{FaultStep, Ledger, Lifecycle, Phase, Reaction, Reason},
+    groups::Groups,
 };
 
 /// A time that never came; keeps a column entry at eight bytes where an `Option` needs sixteen.
@@ -87,6 +83,15 @@ impl MessageOutcome {
     pub fn is_open(&self) -> bool {
         matches!(self.fate, Fate::Unanswered | Fate::Indeterminate(_))
     }
+}
+
+/// Where a history that was cut short ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// Byte at which the incomplete frame begins.
+    pub at_byte: u64,
+    /// Bytes of it that are there.
+    pub bytes: u64,
 }
 
 /// A message that reached a member's socket.
@@ -297,15 +302,6 @@ impl History {
     /// What nodes made of bad frames of clients, by fault, frame and treatment.
     pub fn bad_frames(&self) -> &[BadFrames] {
         &self.bad_frames
-    }
-
-    /// Folds events that are already in memory (tests, mostly; files go through [`History::read`]).
-    pub fn from_events(plan: &Plan, events: impl IntoIterator<Item = Event>) -> Self {
-        let mut fold = Fold::new(plan);
-        for event in events {
-            fold.push(event);
-        }
-        fold.finish(None)
     }
 
     /// Messages there is anything about: ids are `0..messages()`.

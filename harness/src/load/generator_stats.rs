@@ -27,7 +27,7 @@ pub(super) async fn keep(world: &World) {
             lateness_max_us: second.lateness_max_us,
             sent: u32::try_from(second.sent).unwrap_or(u32::MAX),
             cpu_ms: cpu_now_ms.saturating_sub(cpu_before_ms),
-            rss_kib: own_memory_kib().0,
+            rss_kib: own_memory_kib(),
         });
         cpu_before_ms = cpu_now_ms;
     }

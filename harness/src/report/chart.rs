@@ -2,8 +2,6 @@
 
 use std::fmt::Write;
 
-use crate::report::html::escape;
-
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 210.0;
 const LEFT: f64 = 62.0;
@@ -245,6 +243,22 @@ fn number(value: f64) -> String {
 fn trimmed(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Text that is safe in HTML and XML, also within double quotes.
+pub fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            other => safe.push(other),
+        }
+    }
+    safe
 }
 
 #[cfg(test)]

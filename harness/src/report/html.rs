@@ -6,26 +6,10 @@ use crate::{
     checkers::{Finding, Verdict, latency::millis},
     report::{
         Report, Second,
-        chart::{self, Line, Scale, Span},
+        chart::{self, Line, Scale, Span, escape},
         counted, terminal,
     },
 };
-
-/// Text that is safe in HTML and XML, also within double quotes.
-pub fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            other => safe.push(other),
-        }
-    }
-    safe
-}
 
 /// Renders the page.
 pub fn render(report: &Report) -> String {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::{
     checkers::Verdict,
-    report::{Report, html::escape},
+    report::{Report, chart::escape},
 };
 
 const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";

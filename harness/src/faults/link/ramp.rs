@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    environment::{Environment, toxiproxy::AppliedToxic},
+    environment::{AppliedToxic, Environment},
     plan::Toxic,
 };
 

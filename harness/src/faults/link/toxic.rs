@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{each, others, ramp, short, transfer_probe, well};
 use crate::{
-    environment::toxiproxy::AppliedToxic,
+    environment::AppliedToxic,
     faults::{Fault, FaultError, PROBE_LIMIT, Seen, SystemUnderTest, each::each as undo},
     plan::{LinkName, Service, Toxic, fault::Direction},
 };

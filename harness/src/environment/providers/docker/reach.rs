@@ -11,21 +11,16 @@ use std::{
 use testcontainers::bollard;
 use tokio::net::TcpStream;
 
-use super::{
-    super::{
+use super::{StartContext, container::Container, draw, engine, images::Images, label::Labelled, start_redis};
+use crate::{
+    environment::{
         EnvironmentSpec, ProviderChoice,
         error::EnvironmentError,
-        leftovers::{self, Registry},
         ports::Ports,
+        registry::{self, Registry},
     },
-    StartContext,
-    container::Container,
-    draw, engine,
-    images::Images,
-    label::Labelled,
-    start_redis,
+    wait,
 };
-use crate::wait;
 
 /// Longest answer to one dial: it goes to this machine's loopback.
 const DIAL_LIMIT: Duration = Duration::from_secs(2);
@@ -73,7 +68,7 @@ pub(crate) async fn reachable(engine: &bollard::Docker, images: &Images) -> Resu
     let io = |path: PathBuf| {
         move |source: std::io::Error| EnvironmentError::Io { doing: "write under", path, source }
     };
-    let registry = Registry::open(&run_id).map_err(io(leftovers::runs_folder()))?;
+    let registry = Registry::open(&run_id).map_err(io(registry::runs_folder()))?;
     let tried = async {
         let logs = tempfile::tempdir().map_err(io(std::env::temp_dir()))?;
         let spec = EnvironmentSpec {

@@ -2,7 +2,10 @@
 
 use sqlx::{Connection, Executor};
 
-use super::{EnvironmentError, external::FIRST_ANSWER_LIMIT};
+use crate::environment::{addresses::with_parameter, error::EnvironmentError};
+
+/// Longest time for one statement; the database may be far away.
+const STATEMENT_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// A schema. A position in the log identifies a row, and a new log begins at zero again, so whoever begins one must not
 /// find the tables of another there.
@@ -27,8 +30,7 @@ impl Schema {
 
     /// The database as seen from this schema.
     pub fn url(&self) -> String {
-        let separator = if self.postgres_url.contains('?') { '&' } else { '?' };
-        format!("{}{separator}options[search_path]={}", self.postgres_url, self.name)
+        with_parameter(&self.postgres_url, "options[search_path]", &self.name)
     }
 
     /// Removes it, and all that is in it.
@@ -48,7 +50,7 @@ impl Schema {
             session.close().await
         };
         let failed = |reason: String| EnvironmentError::Address { what: "postgres", reason };
-        tokio::time::timeout(FIRST_ANSWER_LIMIT, executed)
+        tokio::time::timeout(STATEMENT_LIMIT, executed)
             .await
             .map_err(|_| failed("it does not answer".to_owned()))?
             .map_err(|error: sqlx::Error| failed(error.to_string()))

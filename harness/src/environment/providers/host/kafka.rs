@@ -7,26 +7,22 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use super::{
-    super::{
+use super::{StartContext, server::Server};
+use crate::{
+    environment::{
         child::ChildSpec,
         contract::Endpoints,
         error::EnvironmentError,
-        kafka::{Listeners, properties},
+        launch::{launch, run_tool, with_another_port},
         ports::Ports,
-        toxiproxy::Proxies,
+        proxies::Proxies,
+        services::{
+            kafka::{CLUSTER_ID, JVM, Listeners, properties},
+            probe::answers,
+        },
     },
-    StartContext, kafka_proxy,
-    server::{Server, answers, launch, run_tool, with_another_port},
+    plan::{ProcessName, Service},
 };
-use crate::plan::{ProcessName, Service};
-
-/// A small heap, the collector with the least threads, and the quick compiler alone: a broker for tests, ready in
-/// seconds on two cores.
-pub(crate) const JVM: [&str; 4] = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
-
-/// Any id will do: the broker is alone.
-pub(crate) const CLUSTER_ID: &str = "squallsquallsquallsqAA";
 
 /// Kafka, running.
 pub(super) struct Up {
@@ -76,10 +72,11 @@ pub(super) async fn up(
             None => Listeners::draw(processes, &mut Ports::default()).map_err(no_port)?,
         };
         let verifier = SocketAddr::from((Ipv4Addr::LOCALHOST, listeners.verifier));
-        let mut text: String = properties(&listeners, "127.0.0.1", verifier, kafka_proxy(proxies))
-            .into_iter()
-            .map(|(name, value)| format!("{name}={value}\n"))
-            .collect();
+        let mut text: String =
+            properties(&listeners, "127.0.0.1", verifier, |process| proxies.of_kafka(process))
+                .into_iter()
+                .map(|(name, value)| format!("{name}={value}\n"))
+                .collect();
         text.push_str(&format!("log.dirs={}\n", data.display()));
         fs::write(&file, text).map_err(io)?;
         if !retry {

@@ -11,7 +11,8 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Answer, Endpoints};
+use super::Answer;
+use crate::environment::contract::Endpoints;
 
 /// Longest answer accepted: a list of a few brokers and no topics takes some hundred bytes.
 const ANSWER_LIMIT_BYTES: usize = 1024 * 1024;

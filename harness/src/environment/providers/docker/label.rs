@@ -9,11 +9,11 @@ use testcontainers::bollard::{
     query_parameters::{ListContainersOptions, ListNetworksOptions, RemoveContainerOptions},
 };
 
-use super::{
-    super::{error::EnvironmentError, leftovers::Registry},
-    engine,
+use super::engine;
+use crate::{
+    environment::{error::EnvironmentError, registry::Registry},
+    wait,
 };
-use crate::wait;
 
 /// Value: the run's id.
 const RUN: &str = "squall.run";

@@ -13,40 +13,23 @@ use nix::{
     sys::signal::Signal,
     unistd::{User, geteuid},
 };
-use rand::{Rng, distr::Alphanumeric};
 use sqlx::{Connection, PgConnection};
 
-use super::{
-    super::{
+use super::{StartContext, server::Server};
+use crate::{
+    environment::{
         child::{Child, ChildSpec},
         contract::Endpoints,
-        disk::{self, Mounted},
-        error::EnvironmentError,
+        error::{EnvironmentError, LOG_LINES},
+        launch::{launch, run_tool, with_another_port},
+        services::{
+            disk::{self, Mounted},
+            postgres::{DATABASE, SETTINGS, USER, draw_password, url},
+            probe::answers,
+        },
     },
-    StartContext,
-    server::{Server, answers, launch, run_tool, with_another_port},
+    plan::Service,
 };
-use crate::plan::Service;
-
-/// The superuser; the harness and the cluster both are it, as in the official image.
-pub(crate) const USER: &str = "squall";
-
-/// The database.
-pub(crate) const DATABASE: &str = "chat";
-
-/// Letters of the password: more than anybody guesses while a run lasts.
-const PASSWORD_LENGTH: usize = 24;
-
-/// Settings that differ from the defaults, each as `name=value`.
-pub(crate) const SETTINGS: [&str; 4] = [
-    // Room for a dozen processes with pools of ten, and for the harness beside them.
-    "max_connections=200",
-    // Compiling queries costs more than any of ours takes.
-    "jit=off",
-    // A checkpoint in the middle of a short run is noise.
-    "checkpoint_timeout=30min",
-    "max_wal_size=2GB",
-];
 
 /// PostgreSQL, running.
 pub(super) struct Up {
@@ -55,16 +38,6 @@ pub(super) struct Up {
     pub(super) url: String,
     pub(super) version: String,
     pub(super) small_disk: Option<Mounted>,
-}
-
-/// A password for one run.
-pub(crate) fn draw_password() -> String {
-    rand::rng().sample_iter(Alphanumeric).take(PASSWORD_LENGTH).map(char::from).collect()
-}
-
-/// Without TLS: on this machine it would only be one more question before each connection.
-pub(crate) fn url(port: u16, password: &str, database: &str) -> String {
-    format!("postgres://{USER}:{password}@127.0.0.1:{port}/{database}?sslmode=disable")
 }
 
 pub(super) async fn up(site: &StartContext<'_>, port: u16) -> Result<Up, EnvironmentError> {
@@ -141,7 +114,7 @@ async fn create_database(child: &Child, url: &str) -> Result<String, Environment
         name: "postgres".to_owned(),
         status: format!("create database: {error}"),
         log: child.log().to_owned(),
-        lines: child.last_lines(super::super::error::LOG_LINES),
+        lines: child.last_lines(LOG_LINES),
     })
 }
 

@@ -18,14 +18,16 @@ use testcontainers::{
 };
 
 use super::{
-    super::{
-        child::{append_to, last_lines},
-        error::{EnvironmentError, LOG_LINES},
-    },
     images::{Image, Role},
     label::{labels, refused},
 };
-use crate::wait::{self, WaitError};
+use crate::{
+    environment::{
+        child::{append_to, last_lines},
+        error::{EnvironmentError, LOG_LINES},
+    },
+    wait::{self, WaitError},
+};
 
 /// Orderly shutdown, in seconds, before the engine kills: as much as the host provider allows.
 const STOP_LIMIT_S: i32 = 30;

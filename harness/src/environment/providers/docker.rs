@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use testcontainers::bollard;
 
 use self::{
@@ -27,22 +28,23 @@ pub(crate) use self::{
     label::remove_labelled,
     reach::reachable,
 };
-use super::{
-    EnvironmentSpec,
-    contract::Endpoints,
-    disk,
-    error::EnvironmentError,
-    host::{
-        kafka::{CLUSTER_ID, JVM},
-        kafka_proxy, postgres,
-        server::{self, PORT_ATTEMPTS},
-    },
-    kafka::{Listeners, properties},
-    leftovers::Registry,
-    ports::Ports,
-    toxiproxy::{Proxies, ProxySpec},
-};
 use crate::{
+    environment::{
+        EnvironmentSpec,
+        contract::{Endpoints, Provider, Services, Up},
+        error::EnvironmentError,
+        launch::again_on_other_ports,
+        ports::Ports,
+        proxies::{Proxies, ProxySpec},
+        registry::Registry,
+        services::{
+            disk,
+            kafka::{CLUSTER_ID, JVM, Listeners, properties},
+            postgres,
+            probe::answers,
+            redis,
+        },
+    },
     plan::{LinkName, ProcessName, Service},
     progress::Progress,
     wait,
@@ -59,20 +61,12 @@ const TOXIPROXY_PORT: u16 = 8474;
 
 /// The containers of one run. The label goes first when this is dropped: it takes everything with it.
 #[derive(Debug)]
-pub(super) struct Docker {
+pub(crate) struct Docker {
     label: Labelled,
     postgres: Container,
     redis: Container,
     kafka: Container,
     toxiproxy: Container,
-}
-
-/// What an environment needs to know of its provider.
-pub(super) struct Started {
-    pub(super) docker: Docker,
-    pub(super) proxies: Proxies,
-    pub(super) verifier: Endpoints,
-    pub(super) facts: Vec<(String, String)>,
 }
 
 /// What the containers of one run share while they are started.
@@ -93,11 +87,11 @@ impl StartContext<'_> {
 
 impl Docker {
     /// Starts everything. Whatever was started is removed again when this fails or is dropped halfway.
-    pub(super) async fn up(
+    pub(crate) async fn up(
         spec: &EnvironmentSpec<'_>,
         registry: &Registry,
         progress: &Progress,
-    ) -> Result<Started, EnvironmentError> {
+    ) -> Result<Up, EnvironmentError> {
         let engine = engine().await?;
         let images = images::Images::choose(&engine).await;
         for image in images.to_be_pulled() {
@@ -133,7 +127,8 @@ impl Docker {
                 container.describe(&site.engine).await,
             ));
         }
-        Ok(Started { docker: Self { label, postgres, redis, kafka, toxiproxy }, proxies, verifier, facts })
+        let services = Box::new(Self { label, postgres, redis, kafka, toxiproxy });
+        Ok(Up { services, proxies, verifier, facts })
     }
 
     fn container(&self, service: Service) -> &Container {
@@ -143,38 +138,45 @@ impl Docker {
             Service::Kafka => &self.kafka,
         }
     }
+}
 
-    pub(super) async fn stop(&self, service: Service) -> Result<(), EnvironmentError> {
+#[async_trait(?Send)]
+impl Services for Docker {
+    fn provider(&self) -> Provider {
+        Provider::Docker
+    }
+
+    async fn stop(&self, service: Service) -> Result<(), EnvironmentError> {
         self.container(service).stop().await
     }
 
-    pub(super) async fn kill(&self, service: Service) -> Result<(), EnvironmentError> {
+    async fn kill(&self, service: Service) -> Result<(), EnvironmentError> {
         self.container(service).kill().await
     }
 
-    pub(super) async fn start(&self, service: Service, at: &Endpoints) -> Result<(), EnvironmentError> {
+    async fn start(&self, service: Service, at: &Endpoints) -> Result<(), EnvironmentError> {
         let container = self.container(service);
         container.start().await?;
         until_answering(container, service, at).await
     }
 
-    pub(super) async fn log(&self, service: Service) -> Result<String, EnvironmentError> {
+    async fn pause(&self, service: Service) -> Result<(), EnvironmentError> {
+        self.container(service).pause().await
+    }
+
+    async fn unpause(&self, service: Service) -> Result<(), EnvironmentError> {
+        self.container(service).unpause().await
+    }
+
+    async fn log(&self, service: Service) -> Result<String, EnvironmentError> {
         let mut bytes = Vec::new();
         self.container(service).write_log(&mut bytes).await?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    pub(super) async fn pause(&self, service: Service) -> Result<(), EnvironmentError> {
-        self.container(service).pause().await
-    }
-
-    pub(super) async fn unpause(&self, service: Service) -> Result<(), EnvironmentError> {
-        self.container(service).unpause().await
-    }
-
     /// Saves the logs and removes containers and network.
-    pub(super) async fn down(self) -> Result<(), EnvironmentError> {
-        let Self { label, postgres, redis, kafka, toxiproxy } = self;
+    async fn down(self: Box<Self>) -> Result<(), EnvironmentError> {
+        let Self { label, postgres, redis, kafka, toxiproxy } = *self;
         let (postgres, redis, kafka, toxiproxy) =
             tokio::join!(postgres.down(), redis.down(), kafka.down(), toxiproxy.down());
         let network = label.remove().await;
@@ -189,7 +191,7 @@ async fn until_answering(
     at: &Endpoints,
 ) -> Result<(), EnvironmentError> {
     let what = format!("{service} answering");
-    let waiting = wait::until(&what, START_LIMIT, async || server::answers(service, at).await);
+    let waiting = wait::until(&what, START_LIMIT, async || answers(service, at).await);
     let ended = container.ended();
     tokio::select! {
         biased;
@@ -201,39 +203,8 @@ async fn until_answering(
     }
 }
 
-/// Starts a container; when a published port was taken meanwhile, starts it again on other ones.
-async fn with_other_ports<T>(
-    name: &str,
-    mut start: impl AsyncFnMut(u32) -> Result<T, EnvironmentError>,
-) -> Result<T, EnvironmentError> {
-    let mut attempt = 1;
-    loop {
-        match start(attempt).await {
-            Err(EnvironmentError::PortStolen { .. }) if attempt < PORT_ATTEMPTS => attempt += 1,
-            Err(EnvironmentError::PortStolen { log, lines, .. }) => {
-                return Err(EnvironmentError::PortStolen {
-                    name: name.to_owned(),
-                    attempts: attempt,
-                    log,
-                    lines,
-                });
-            }
-            other => return other,
-        }
-    }
-}
-
 fn draw(ports: &mut Ports) -> Result<u16, EnvironmentError> {
     ports.free().map_err(|source| EnvironmentError::NoPort { source })
-}
-
-fn nowhere() -> Endpoints {
-    Endpoints {
-        postgres_url: String::new(),
-        redis_url: String::new(),
-        kafka_brokers: String::new(),
-        kafka_options: Vec::new(),
-    }
 }
 
 async fn start_postgres(
@@ -243,7 +214,7 @@ async fn start_postgres(
 ) -> Result<(Container, String), EnvironmentError> {
     let password = postgres::draw_password();
     let mut ports = Ports::default();
-    with_other_ports("postgres", async |attempt| {
+    again_on_other_ports("postgres", async |attempt| {
         let port = if attempt == 1 { first } else { draw(&mut ports)? };
         let settings = postgres::SETTINGS.iter().flat_map(|setting| ["-c", *setting]);
         let draft = site
@@ -257,7 +228,7 @@ async fn start_postgres(
         let draft = if site.spec.small_disk { draft.tmpfs(SMALL_DISK, disk::BYTES) } else { draft };
         let container = draft.start(&site.engine).await?;
         let url = postgres::url(port, &password, postgres::DATABASE);
-        let at = Endpoints { postgres_url: url.clone(), ..nowhere() };
+        let at = Endpoints { postgres_url: url.clone(), ..Endpoints::nowhere() };
         until_answering(&container, Service::Postgres, &at).await?;
         if site.spec.small_disk {
             disk::make_tablespace(&url, SMALL_DISK, postgres::DATABASE).await?;
@@ -273,18 +244,15 @@ async fn start_redis(
     first: u16,
 ) -> Result<(Container, String), EnvironmentError> {
     let mut ports = Ports::default();
-    with_other_ports("redis", async |attempt| {
+    again_on_other_ports("redis", async |attempt| {
         let port = if attempt == 1 { first } else { draw(&mut ports)? };
-        let draft = site.draft(images::Role::Redis, image).publish(port, 6379).command([
-            "redis-server",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ]);
+        let draft = site
+            .draft(images::Role::Redis, image)
+            .publish(port, 6379)
+            .command(["redis-server"].into_iter().chain(redis::SETTINGS));
         let container = draft.start(&site.engine).await?;
-        let url = format!("redis://127.0.0.1:{port}");
-        let at = Endpoints { redis_url: url.clone(), ..nowhere() };
+        let url = redis::url(port);
+        let at = Endpoints { redis_url: url.clone(), ..Endpoints::nowhere() };
         // Redis is up first, so it is the one that tells whether the engine's ports are ours at all.
         tokio::select! {
             biased;
@@ -303,7 +271,7 @@ async fn start_kafka(
     proxies: &Proxies,
 ) -> Result<(Container, String), EnvironmentError> {
     let mut ports = Ports::default();
-    with_other_ports("kafka", async |attempt| {
+    again_on_other_ports("kafka", async |attempt| {
         // Only the published listener can collide: the others are inside the container.
         let verifier = if attempt == 1 { first.verifier } else { draw(&mut ports)? };
         let listeners = Listeners { verifier, ..first.clone() };
@@ -315,11 +283,11 @@ async fn start_kafka(
             // The image appends both to the command line, in this order.
             .variable("KAFKA_HEAP_OPTS", &JVM[..2].join(" "))
             .variable("KAFKA_JVM_PERFORMANCE_OPTS", &JVM[2..].join(" "));
-        for (name, value) in properties(&listeners, "0.0.0.0", address, kafka_proxy(proxies)) {
+        for (name, value) in properties(&listeners, "0.0.0.0", address, |process| proxies.of_kafka(process)) {
             draft = draft.variable(&format!("KAFKA_{}", name.to_uppercase().replace('.', "_")), &value);
         }
         let container = draft.start(&site.engine).await?;
-        let at = Endpoints { kafka_brokers: address.to_string(), ..nowhere() };
+        let at = Endpoints { kafka_brokers: address.to_string(), ..Endpoints::nowhere() };
         until_answering(&container, Service::Kafka, &at).await?;
         Ok((container, address.to_string()))
     })
@@ -333,7 +301,7 @@ async fn start_toxiproxy(
     listeners: &Listeners,
     ports: &mut Ports,
 ) -> Result<(Container, Proxies, String), EnvironmentError> {
-    with_other_ports("toxiproxy", async |_| {
+    again_on_other_ports("toxiproxy", async |_| {
         let api = draw(ports)?;
         let mut specs = Vec::new();
         for (service, process) in links(site.spec.processes) {

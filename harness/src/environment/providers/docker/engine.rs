@@ -12,7 +12,7 @@ use nix::unistd::geteuid;
 use reqwest::Url;
 use testcontainers::bollard;
 
-use super::super::error::EnvironmentError;
+use crate::environment::error::EnvironmentError;
 
 /// Longest wait for an engine's first answer: it is on this machine, or a socket away; a busy one may stall for seconds.
 const ENGINE_LIMIT: Duration = Duration::from_secs(10);

@@ -12,8 +12,7 @@ use std::{
 
 use sqlx::{Connection, PgConnection};
 
-use super::error::EnvironmentError;
-use crate::os;
+use crate::{environment::error::EnvironmentError, os};
 
 /// Size of the file system. The rows of one short run and their indexes take a few megabytes.
 pub(crate) const BYTES: u32 = 64 * 1024 * 1024;

@@ -2,12 +2,17 @@
 
 use nix::sys::signal::Signal;
 
-use super::{
-    super::{child::ChildSpec, contract::Endpoints, error::EnvironmentError},
-    StartContext,
-    server::{Server, answers, launch, with_another_port},
+use super::{StartContext, server::Server};
+use crate::{
+    environment::{
+        child::ChildSpec,
+        contract::Endpoints,
+        error::EnvironmentError,
+        launch::{launch, with_another_port},
+        services::{probe::answers, redis},
+    },
+    plan::Service,
 };
-use crate::plan::Service;
 
 /// Redis, running.
 pub(super) struct Up {
@@ -24,23 +29,11 @@ pub(super) async fn up(site: &StartContext<'_>, port: u16) -> Result<Up, Environ
         source,
     })?;
     with_another_port("redis", port, async |port| {
-        let port_text = port.to_string();
-        let args = [
-            "--port",
-            &port_text,
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--daemonize",
-            "no",
-        ];
+        let own = ["--bind".to_owned(), "127.0.0.1".to_owned(), "--port".to_owned(), port.to_string()];
         let spec = ChildSpec {
             name: "redis".to_owned(),
             program: site.manifest.redis_server.clone(),
-            args: args.map(str::to_owned).to_vec(),
+            args: own.into_iter().chain(redis::SETTINGS.map(str::to_owned)).collect(),
             env: Vec::new(),
             user: None,
             folder: Some(folder.clone()),
@@ -48,7 +41,7 @@ pub(super) async fn up(site: &StartContext<'_>, port: u16) -> Result<Up, Environ
         };
         let at = Endpoints {
             postgres_url: String::new(),
-            redis_url: format!("redis://127.0.0.1:{port}"),
+            redis_url: redis::url(port),
             kafka_brokers: String::new(),
             kafka_options: Vec::new(),
         };

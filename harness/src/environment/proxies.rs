@@ -6,6 +6,7 @@
 //! in force. What it lacks (`reset_peer`, a second toxic of one kind, taking one toxic away) is posted as JSON.
 
 mod client;
+pub(crate) mod local;
 mod wire;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
@@ -19,7 +20,7 @@ use self::{
 };
 use crate::{
     plan::{
-        LinkName, Toxic,
+        LinkName, ProcessName, Toxic,
         fault::{Direction, Service},
     },
     wait,
@@ -195,6 +196,11 @@ impl Proxies {
             .get(&link)
             .copied()
             .ok_or(ProxyError::NoProxy { link, reason: "this run has no such link" })
+    }
+
+    /// Where the near end of a process's link to Kafka listens: what the broker advertises to that process.
+    pub(crate) fn of_kafka(&self, process: ProcessName) -> Option<SocketAddr> {
+        self.address(LinkName { process, service: Service::Kafka }).ok()
     }
 
     /// All links.

@@ -7,7 +7,7 @@ use rdkafka::{
     error::{KafkaError, KafkaResult},
 };
 
-use super::Endpoints;
+use crate::environment::contract::Endpoints;
 
 /// One question to the broker is answered within this, or it is away: a busy machine may stall for some seconds.
 pub(crate) const QUESTION_LIMIT: Duration = Duration::from_secs(10);

@@ -5,8 +5,7 @@
 
 use std::net::SocketAddr;
 
-use super::ports::Ports;
-use crate::plan::ProcessName;
+use crate::{environment::ports::Ports, plan::ProcessName};
 
 /// Longest a broker that was killed counts as alive, so that its successor must wait. Default 9 s, which would be the
 /// recovery time of every broker kill.
@@ -14,6 +13,13 @@ const SESSION_TIMEOUT_MS: u32 = 3_000;
 
 /// How often the broker says that it lives; several times within the session timeout.
 const HEARTBEAT_MS: u32 = 500;
+
+/// A small heap, the collector with the least threads, and the quick compiler alone: a broker for tests, ready in
+/// seconds on two cores.
+pub(crate) const JVM: [&str; 4] = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+
+/// Any id will do: the broker is alone.
+pub(crate) const CLUSTER_ID: &str = "squallsquallsquallsqAA";
 
 /// Ports of one broker.
 #[derive(Debug, Clone)]

@@ -11,8 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::contract::Endpoints;
-use crate::plan::Service;
+use crate::{environment::contract::Endpoints, plan::Service};
 
 /// What a service said, and how long one question and its answer took on a connection that was open already.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +33,14 @@ pub(crate) async fn ask(service: Service, at: &Endpoints, limit: Duration) -> Re
         Ok(answer) => answer,
         Err(_) => Err(format!("{service} did not answer within {} ms", limit.as_millis())),
     }
+}
+
+/// Longest answer to one readiness probe; a refused connection is answered at once, and the probe is repeated.
+const READY_PROBE_LIMIT: Duration = Duration::from_secs(2);
+
+/// [`ask`], in the form that readiness wants.
+pub(crate) async fn answers(service: Service, at: &Endpoints) -> Result<(), String> {
+    ask(service, at, READY_PROBE_LIMIT).await.map(drop)
 }
 
 async fn postgres(url: &str) -> Result<Answer, String> {

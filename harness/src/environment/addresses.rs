@@ -1,0 +1,102 @@
+//! Addresses of services as URLs: the place they name, and the same address through a proxy.
+
+use std::net::SocketAddr;
+
+use url::Url;
+
+use super::{contract::External, error::EnvironmentError};
+use crate::plan::Service;
+
+/// `host:port` of a managed service.
+///
+/// # Errors
+///
+/// [`EnvironmentError::Address`] without the address itself, as it holds a password.
+pub(crate) fn authority(service: Service, external: &External) -> Result<String, EnvironmentError> {
+    let (address, schemes, port): (_, &[&str], _) = match service {
+        Service::Postgres => (&external.postgres_url, &["postgres", "postgresql"], 5432),
+        Service::Redis | Service::Kafka => (&external.redis_url, &["redis", "rediss"], 6379),
+    };
+    let unusable = |reason: String| EnvironmentError::Address { what: service.name(), reason };
+    let url =
+        Url::parse(address).map_err(|error| unusable(format!("it is not a URL of one host: {error}")))?;
+    if !schemes.contains(&url.scheme()) {
+        return Err(unusable(format!("it begins with {}://, not {}://", url.scheme(), schemes[0])));
+    }
+    match url.host_str() {
+        Some(host) if !host.is_empty() && !host.contains(',') => {
+            Ok(format!("{host}:{}", url.port().unwrap_or(port)))
+        }
+        _ => Err(unusable("it must name one host".to_owned())),
+    }
+}
+
+/// The same URL, through a proxy.
+pub(crate) fn redirect(address: &str, proxy: SocketAddr) -> String {
+    let redirected = || {
+        let mut url = Url::parse(address).ok()?;
+        url.set_host(Some(&proxy.ip().to_string())).ok()?;
+        url.set_port(Some(proxy.port())).ok()?;
+        Some(url.to_string())
+    };
+    redirected().unwrap_or_else(|| address.to_owned())
+}
+
+/// The same PostgreSQL URL, with a name that `pg_stat_activity` shows; a name that was there gives way.
+pub(crate) fn name_application(address: &str, name: &str) -> String {
+    with_parameter(address, "application_name", name)
+}
+
+/// The same URL with a parameter; one of that name that was there gives way.
+pub(crate) fn with_parameter(address: &str, key: &str, value: &str) -> String {
+    let Ok(mut url) = Url::parse(address) else { return address.to_owned() };
+    let kept: Vec<(String, String)> = url
+        .query_pairs()
+        .filter(|(name, _)| name != key)
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    url.query_pairs_mut().clear().extend_pairs(kept).append_pair(key, value);
+    url.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(postgres: &str) -> External {
+        External {
+            postgres_url: postgres.to_owned(),
+            redis_url: "redis://cache.example/0".to_owned(),
+            kafka_brokers: "kafka.example:9092".to_owned(),
+            kafka_options: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_url_is_redirected_and_keeps_the_rest() {
+        let proxy = "127.0.0.1:20001".parse().unwrap();
+        let url = "postgres://avnadmin:p%40ss@pg.example.com:23456/defaultdb?sslmode=require";
+        assert_eq!(
+            redirect(url, proxy),
+            "postgres://avnadmin:p%40ss@127.0.0.1:20001/defaultdb?sslmode=require"
+        );
+        assert_eq!(redirect("redis://cache.example", proxy), "redis://127.0.0.1:20001");
+    }
+
+    #[test]
+    fn the_default_port_is_added() {
+        assert_eq!(
+            authority(Service::Postgres, &at("postgres://u:p@db.example/chat")).unwrap(),
+            "db.example:5432"
+        );
+        assert_eq!(authority(Service::Postgres, &at("postgres://u:p@[::1]:99/chat")).unwrap(), "[::1]:99");
+        assert_eq!(authority(Service::Redis, &at("postgres://x/y")).unwrap(), "cache.example:6379");
+    }
+
+    #[test]
+    fn the_application_name_is_replaced() {
+        assert_eq!(name_application("postgres://h/d", "node-1"), "postgres://h/d?application_name=node-1");
+        let named = name_application("postgres://h/d?application_name=a&sslmode=require", "b");
+        assert_eq!(named, "postgres://h/d?sslmode=require&application_name=b");
+    }
+}
