@@ -1,6 +1,6 @@
 //! The HTTP side of the one port: health, metrics, and the page at `/`. Socket.IO shares it.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -26,16 +26,10 @@ struct Known {
 pub fn routes(health: Arc<Health>, metrics: PrometheusHandle) -> Router {
     Router::new()
         .route("/", get(|| async { Html(PAGE) }))
-        // Alive: the process answers. Nothing that a restart of it would not mend belongs here.
-        .route("/healthz", get(healthz))
+        .route("/healthz", get(chat_process::alive))
         .route("/readyz", get(readyz))
         .route("/metrics", get(render))
         .with_state(Known { health, metrics })
-}
-
-/// With a `Date` of its own: the server keeps one for a second by the wall clock, and so for long when that is set back.
-async fn healthz() -> impl IntoResponse {
-    ([(header::DATE, httpdate::fmt_http_date(SystemTime::now()))], "ok\n")
 }
 
 async fn readyz(State(known): State<Known>) -> (StatusCode, Json<Readiness>) {
