@@ -363,6 +363,7 @@ export class Chat {
   draft(room: Room, text: string): void {
     room.draft = text;
     keep(`draft.${encodeURIComponent(room.name)}`, text || undefined, sessionStorage);
+    this.#changed();
     if (!text || !room.member || Date.now() - this.#typed < TYPING_EVERY_MS) return;
     this.#typed = Date.now();
     this.#link.typing(room.name);
