@@ -42,5 +42,5 @@ export function initials(name: string): string {
 export function hue(name: string): number {
   let hash = 0;
   for (const unit of name) hash = (hash * 31 + unit.codePointAt(0)!) >>> 0;
-  return (hash ^ (hash >>> 13)) % 8;
+  return ((hash ^ (hash >>> 13)) >>> 0) % 8;
 }

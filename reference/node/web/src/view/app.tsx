@@ -65,13 +65,14 @@ export function App() {
     setUser("");
   };
   return (
-    <div class="chat" data-view={view}>
+    <main class="chat" data-view={view}>
+      <h1 class="hidden">Squall chat</h1>
       <Rooms chat={chat} show={show} signOut={signOut} />
       <RoomView key={chat.active} chat={chat} room={chat.room} unreadElsewhere={unread - chat.room.unread} back={() => setView("rooms")} leave={() => {
         chat.leave(chat.active);
         show(chat.active);
         setView("rooms");
       }} />
-    </div>
+    </main>
   );
 }

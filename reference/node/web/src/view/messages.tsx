@@ -31,7 +31,8 @@ export function Messages({ chat, room }: { chat: Chat; room: Room }) {
   const scroller = useRef<HTMLDivElement>(null);
   const content = useRef<HTMLDivElement>(null);
   const [atBottom, setAtBottom] = useState(true);
-  // What must not move: the newest message, or else the first one in sight and its distance from the top.
+  // What must not move: the newest message, or else the lower edge of the first one in sight (the upper one moves when it
+  // turns out that the message goes on with an earlier one).
   const held = useRef<{ bottom: boolean; key?: string; distance: number }>({ bottom: true, distance: 0 });
   const opened = useRef(false);
   const askedAt = useRef(0);
@@ -40,8 +41,8 @@ export function Messages({ chat, room }: { chat: Chat; room: Room }) {
   const hold = () => {
     const view = scroller.current!;
     const bottom = view.scrollHeight - view.scrollTop - view.clientHeight < NEAR_BOTTOM;
-    const first = [...view.querySelectorAll<HTMLElement>("[data-key]")].find((row) => row.offsetTop + row.offsetHeight > view.scrollTop);
-    held.current = { bottom, distance: first ? first.offsetTop - view.scrollTop : 0, ...(first?.dataset.key ? { key: first.dataset.key } : {}) };
+    const first = [...view.querySelectorAll<HTMLElement>("[data-key]")].find((row) => lowerEdge(row) > view.scrollTop);
+    held.current = first?.dataset.key ? { bottom, key: first.dataset.key, distance: lowerEdge(first) - view.scrollTop } : { bottom, distance: 0 };
     setAtBottom(bottom);
     chat.look(bottom);
   };
@@ -50,7 +51,7 @@ export function Messages({ chat, room }: { chat: Chat; room: Room }) {
     const { bottom, key, distance } = held.current;
     const row = key && view.querySelector<HTMLElement>(`[data-key="${CSS.escape(key)}"]`);
     if (bottom) view.scrollTop = view.scrollHeight;
-    else if (row) view.scrollTop = row.offsetTop - distance;
+    else if (row) view.scrollTop = lowerEdge(row) - distance;
   };
   const older = () => {
     const view = scroller.current!;
@@ -98,9 +99,11 @@ export function Messages({ chat, room }: { chat: Chat; room: Room }) {
           {byDay(items, room.marker).map(({ day, groups }) => (
             <section key={day} class="day" aria-label={dayName(day)}>
               <h3><span>{dayName(day)}</span></h3>
-              {groups.map(({ sender, entries }) => (
-                <Group key={entries[0]!.key} chat={chat} sender={sender} entries={entries} isNew={entries[0]!.key === room.marker} />
-              ))}
+              <ol>
+                {groups.flatMap(({ entries }) => entries.map((item, n) => (
+                  <Row key={item.key} chat={chat} item={item} first={n === 0} last={n === entries.length - 1} isNew={item.key === room.marker} />
+                )))}
+              </ol>
             </section>
           ))}
         </div>
@@ -113,6 +116,8 @@ export function Messages({ chat, room }: { chat: Chat; room: Room }) {
     </div>
   );
 }
+
+const lowerEdge = (row: HTMLElement): number => row.offsetTop + row.offsetHeight;
 
 /** One's own message is shown when it is written, wherever one was reading. */
 function toOwn(held: { current: { bottom: boolean } }, restore: () => void): void {
@@ -132,26 +137,25 @@ function Beginning({ chat, room, empty }: { chat: Chat; room: Room; empty: boole
   return <p class="beginning">{room.loading || !room.anchored ? "Loading messages…" : ""}</p>;
 }
 
-function Group({ chat, sender, entries, isNew }: { chat: Chat; sender: string; entries: Item[]; isNew: boolean }) {
-  const own = sender === chat.user;
-  return (
-    <>
-      {isNew && <div class="marker" role="separator" aria-label="New messages"><span>New</span></div>}
-      <div class={`group${own ? " own" : ""}`}>
-        {!own && <Avatar name={sender} />}
-        <h4 class={own ? "hidden" : ""} dir="auto">{own ? "You" : sender}</h4>
-        <ol>{entries.map((item) => <Row key={item.key} chat={chat} item={item} own={own} />)}</ol>
-      </div>
-    </>
-  );
+interface RowProps {
+  chat: Chat;
+  item: Item;
+  /** Of a group of messages of one sender. */
+  first: boolean;
+  last: boolean;
+  isNew: boolean;
 }
 
-function Row({ chat, item, own }: { chat: Chat; item: Item; own: boolean }) {
-  const { unsent, at, body } = item;
+function Row({ chat, item, first, last, isNew }: RowProps) {
+  const { unsent, at, body, sender } = item;
+  const own = sender === chat.user;
   const state = unsent?.state ?? "sent";
   const when = new Date(at);
   return (
-    <li data-key={item.key} data-state={own ? state : undefined}>
+    <li class={`row${own ? " own" : ""}${first ? " first" : ""}${last ? " last" : ""}`} data-key={item.key} data-state={own ? state : undefined}>
+      {isNew && <div class="marker"><span>New<span class="hidden"> messages</span></span></div>}
+      {first && !own && <Avatar name={sender} />}
+      {first && <h4 class={own ? "hidden" : ""} dir="auto">{own ? "You" : sender}</h4>}
       <div class={`bubble${isOnlyEmoji(body) ? " emoji" : ""}`}>
         <p dir="auto"><Text body={body} /></p>
         <span class="meta">

@@ -21,13 +21,13 @@ export function RoomView({ chat, room, unreadElsewhere, back, leave }: Props) {
   const node = chat.about?.node;
   return (
     <>
-      <main class="room">
+      <section class="room" aria-labelledby="room-name">
         <header class="bar">
           <button class="round back" type="button" aria-label={`Rooms${unreadElsewhere ? `, ${unreadElsewhere} unread` : ""}`} onClick={back}>
             <Icon name="back" />
             {unreadElsewhere > 0 && <span class="dot" />}
           </button>
-          <h2 dir="auto">{room.name}</h2>
+          <h2 id="room-name" dir="auto">{room.name}</h2>
           <span class="pill" data-state={chat.state} role="status">
             <span class="light" />
             <span>{label}{node && <span class="node"> · {node}</span>}</span>
@@ -49,8 +49,8 @@ export function RoomView({ chat, room, unreadElsewhere, back, leave }: Props) {
         <Typing names={room.typing()} />
         <Composer chat={chat} room={room} />
         <p class="hidden" role="log" aria-label="New messages" aria-live="polite">{chat.announcement}</p>
-      </main>
-      <aside class="people" id="people" data-open={people} aria-label="People here">
+      </section>
+      <section class="people" id="people" data-open={people} aria-label="People here">
         <h2>Here now <span class="count">{room.people.length}</span></h2>
         <ul>
           {room.people.map((name) => (
@@ -62,7 +62,7 @@ export function RoomView({ chat, room, unreadElsewhere, back, leave }: Props) {
           ))}
         </ul>
         <button class="quiet" type="button" onClick={leave}>Leave this room</button>
-      </aside>
+      </section>
     </>
   );
 }

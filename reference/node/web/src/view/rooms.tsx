@@ -15,10 +15,10 @@ export function Rooms({ chat, show, signOut }: { chat: Chat; show: (name: string
     show(wanted);
   };
   return (
-    <aside class="side" aria-label="Rooms and account">
+    <div class="side">
       <header class="brand">
         <img src="/favicon.svg" width="28" height="28" alt="" />
-        <h1>Squall chat</h1>
+        <span aria-hidden="true">Squall chat</span>
       </header>
       <nav aria-label="Rooms">
         <ul class="rooms">
@@ -35,7 +35,7 @@ export function Rooms({ chat, show, signOut }: { chat: Chat; show: (name: string
         <span class="who" dir="auto">{chat.user}</span>
         <button class="quiet" type="button" onClick={signOut}>Sign out</button>
       </footer>
-    </aside>
+    </div>
   );
 }
 
