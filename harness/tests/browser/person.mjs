@@ -20,7 +20,6 @@ export class Person {
     const browser = await chromium.connect(server.wsEndpoint());
     const context = await browser.newContext({ viewport: WIDE, locale: "en-GB" });
     context.setDefaultTimeout(PATIENCE);
-    if (process.env.DEV_DIST) for (const [path, file, type] of [["/app.js", "app.js", "text/javascript"], ["/app.css", "app.css", "text/css"]]) await context.route(url + path, (route) => route.fulfill({ contentType: type, body: readFileSync(process.env.DEV_DIST + file) })); // DEV
     const person = new Person();
     Object.assign(person, { name, url, folder, server, browser, context, complaints: [] });
     await person.newTab();

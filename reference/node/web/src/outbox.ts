@@ -19,7 +19,6 @@ export interface Unsent {
 
 export class Outbox {
   #items = new Map<string, Unsent>();
-  /** Items in localStorage that this tab knows of but the browser refused to keep. */
   #prefix: string;
   readonly tab: string;
 

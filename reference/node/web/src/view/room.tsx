@@ -51,7 +51,7 @@ export function RoomView({ chat, room, unreadElsewhere, back, leave }: Props) {
         <p class="hidden" role="log" aria-label="New messages" aria-live="polite">{chat.announcement}</p>
       </section>
       <section class="people" id="people" data-open={people} aria-label="People here">
-        <h2>Here now <span class="count">{room.people.length}</span></h2>
+        <h2>{chat.state === "offline" ? "Last seen here" : "Here now"} <span class="count">{room.people.length}</span></h2>
         <ul>
           {room.people.map((name) => (
             <li key={name}>
