@@ -103,7 +103,9 @@ pub async fn serve(config: Config) -> Result<u8, StartError> {
         .transports([TransportType::Polling, TransportType::Websocket])
         .build_layer();
     session::serve(&io, Arc::clone(&node));
-    let routes = http::routes(Arc::clone(&node.health), metrics).layer(layer).layer(CorsLayer::permissive());
+    let routes = http::routes(&node.config, Arc::clone(&node.health), metrics)
+        .layer(layer)
+        .layer(CorsLayer::permissive());
     emit!(Listening, addr = %addr);
     let server = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
