@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use harness::plan::ProcessName;
+use harness::plan::{ProcessName, Topology};
 use rdkafka::{
     Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
@@ -39,6 +39,46 @@ async fn a_stock_client_talks_across_nodes_over_websocket_and_polling_and_resume
     deployment.down().await;
     let said = talked.unwrap();
     assert!(said.contains(r#"{"talked":25,"resumed":5}"#), "{said}");
+}
+
+/// What is known by its room, its sender and its id, in both topologies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_is_its_senders_own_and_belongs_to_one_message() {
+    let _alone = testbed::alone().await;
+    let client = stock_client();
+    for topology in Topology::ALL {
+        let out = tempfile::tempdir().unwrap();
+        let mut plan = testbed::quiet(14, 2);
+        plan.cluster.topology = topology;
+        let deployment = testbed::Deployment::up("identity", &plan, out.path()).await;
+        let nodes = deployment.sut.cluster.node_addresses();
+        let said =
+            run(&client, "identity.mjs", nodes.iter().map(|address| format!("http://{address}"))).await;
+        deployment.down().await;
+        assert!(said.as_ref().is_ok_and(|said| said.contains(r#"{"said":4}"#)), "{topology}: {said:?}");
+    }
+}
+
+/// Clients that come back by themselves emit what they kept before they can ask for their rooms.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_said_while_offline_arrives_once() {
+    let _alone = testbed::alone().await;
+    let client = stock_client();
+    let out = tempfile::tempdir().unwrap();
+    let plan = testbed::quiet(15, 2);
+    let deployment = testbed::Deployment::up("offline", &plan, out.path()).await;
+    let nodes = deployment.sut.cluster.node_addresses();
+    let said = run(&client, "offline.mjs", nodes.iter().map(|address| format!("http://{address}"))).await;
+    deployment.down().await;
+    let said = said.unwrap();
+    println!("{said}");
+    // Messages that wait at the node for their room are answered once; in the queue behind which the room is asked for,
+    // nothing waits for good.
+    for way in ["buffer", "past"] {
+        let answers = format!(r#"{{"way":"{way}","answers":["ok","ok","ok","ok","ok","ok","ok"]}}"#);
+        assert!(said.contains(&answers), "{said}");
+    }
+    assert!(said.contains("\"way\":\"behind\""), "{said}");
 }
 
 /// A second `resume` puts an end to the catch-up of the first.

@@ -6,7 +6,7 @@
 //! - [`kafka`]: the log; writing ([`kafka::producer`]), following where the live path has a hole ([`kafka::tail`]),
 //!   reading pieces ([`kafka::reader`]), asking how far it reaches ([`kafka::ends`])
 //! - [`bus`]: Redis, the fast path to the other nodes
-//! - [`sequencer`]: turns all of it into the order of the log, exactly once
+//! - [`sequencer`]: turns all of it into the order of the log, exactly once; [`recent`] knows what was said before
 //! - [`partition`], [`room`], [`ring`]: one lock over the order, the members and the recent messages
 //! - [`catch_up`]: members that are behind, after `resume` or because they read slowly
 //! - [`relay`]: the other topology, in which all of this but delivery is left aside
@@ -32,6 +32,7 @@ pub mod node;
 pub mod page;
 pub mod partition;
 pub mod presence;
+pub mod recent;
 pub mod relay;
 pub mod ring;
 pub mod room;

@@ -28,6 +28,10 @@ pub struct Meters {
     pub delivered_live: Counter,
     /// Messages delivered from Kafka, as the live path had a hole.
     pub delivered_from_log: Counter,
+    /// Records that are an earlier message, sent again: passed over.
+    pub repeated: Counter,
+    /// Records of another message under a taken identity: passed over.
+    pub conflicts: Counter,
     /// Message events handed to sockets.
     pub receipts: Counter,
     /// Frames published on the bus.
@@ -88,6 +92,7 @@ pub fn verb_refused(code: Code) {
     let label = match code {
         Code::Invalid => "invalid",
         Code::NotMember => "not_member",
+        Code::Conflict => "conflict",
         Code::Busy => "busy",
         Code::Unavailable => "unavailable",
         Code::Draining => "draining",
@@ -116,6 +121,10 @@ impl Default for Meters {
             "chat_node_delivered_total",
             "Messages that took their place in the order, by path"
         );
+        describe_counter!(
+            "chat_node_passed_over_total",
+            "Records of the log that reach nobody, as their identity is taken"
+        );
         describe_counter!("chat_node_receipts_total", "Message events handed to sockets");
         describe_counter!("chat_node_bus_frames_total", "Frames on the Redis bus, by fate");
         describe_counter!(
@@ -143,6 +152,8 @@ impl Default for Meters {
             ack_seconds: histogram!("chat_node_ack_seconds"),
             delivered_live: counter!("chat_node_delivered_total", "path" => "live"),
             delivered_from_log: counter!("chat_node_delivered_total", "path" => "log"),
+            repeated: counter!("chat_node_passed_over_total", "why" => "repeated"),
+            conflicts: counter!("chat_node_passed_over_total", "why" => "conflict"),
             receipts: counter!("chat_node_receipts_total"),
             bus_published: counter!("chat_node_bus_frames_total", "fate" => "published"),
             bus_dropped: counter!("chat_node_bus_frames_total", "fate" => "dropped"),

@@ -70,7 +70,18 @@ impl Writer {
         while let Some(run) = runs.pop() {
             let part = &entries[run.clone()];
             match self.store.write(part, &batch::ends(part)).await {
-                Ok(new) => rows += new,
+                Ok(stored) => {
+                    rows += stored.new;
+                    for (room, sender, id) in stored.conflicts {
+                        counter!("chat_writer_conflicts_total").increment(1);
+                        tracing::warn!(
+                            room,
+                            sender,
+                            id,
+                            "an id used again for another message: the first one stands"
+                        );
+                    }
+                }
                 Err(error) if error.blame() == Blame::Database => return Err(error.into()),
                 Err(error) if part.len() == 1 => {
                     self.set_aside(&part[0], &error.to_string()).await?;
