@@ -236,7 +236,7 @@ async fn dispatch(command: Command, cancel: &CancellationToken) -> Result<Exit, 
         }
         Command::Explain { run, message } => {
             let folder = RunFolder::open(&run)?;
-            let number = Plan::message_of(&message).ok_or(CliError::BadMessage(message))?;
+            let number = Plan::message_named(&message).ok_or(CliError::BadMessage(message))?;
             errors::print(&judge::story(&folder, number)?);
             Ok(Exit::Holds)
         }

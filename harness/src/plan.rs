@@ -96,7 +96,13 @@ pub struct LoadPlan {
     /// p99 of the generator's own lateness, outside faults, from which on the run proves nothing.
     #[serde(default = "lateness_p99_max_ms")]
     pub lateness_p99_max_ms: u64,
+    /// So many of 1,000 messages carry the id of a message that another user sent to the same room; zero in plans of before.
+    #[serde(default)]
+    pub reused_ids_per_1000: u32,
 }
+
+/// Enough to meet every fault, and few enough to change no figure.
+pub const REUSED_IDS_PER_1000: u32 = 20;
 
 /// Below this the generator's lateness is noise against the latencies it measures.
 pub const LATENESS_P99_MAX_MS: u64 = 50;
@@ -161,14 +167,20 @@ impl Plan {
         u16::try_from(user % u32::from(self.cluster.nodes.max(1))).unwrap_or(0)
     }
 
-    /// Id of a message: its index in the schedule.
-    pub fn message_id(&self, message: u32) -> String {
+    /// What a message is called in reports: its index in the schedule. Also the id it is sent with, unless it takes
+    /// another's ([`Arrivals::id`]).
+    pub fn message_name(message: u32) -> String {
         format!("m{message}")
     }
 
-    /// The index in the schedule that an id names, if it is one of ours.
-    pub fn message_of(id: &str) -> Option<u32> {
+    /// The index in the schedule that a name stands for, if it is one of ours.
+    pub fn message_named(id: &str) -> Option<u32> {
         id.strip_prefix('m')?.parse().ok()
+    }
+
+    /// The number of a user of this name.
+    pub fn user_named(name: &str) -> Option<u32> {
+        name.strip_prefix("user-")?.parse().ok()
     }
 
     /// Names of all processes under test.

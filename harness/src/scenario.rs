@@ -14,7 +14,7 @@ use toml::Spanned;
 
 use crate::plan::{
     ArrivalShape, ClusterPlan, Expect, LATENESS_P99_MAX_MS, LoadPlan, PLAN_FORMAT, Plan, PlannedFault,
-    Topology,
+    REUSED_IDS_PER_1000, Topology,
 };
 
 pub use error::ScenarioError;
@@ -270,6 +270,7 @@ impl Scenario {
                 duration_ms,
                 ack_timeout_ms,
                 lateness_p99_max_ms,
+                reused_ids_per_1000: REUSED_IDS_PER_1000,
             },
             faults: planned,
             expect: self.expect,

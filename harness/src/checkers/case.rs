@@ -162,16 +162,16 @@ impl<'a> Case<'a> {
         format!("{seconds:.3} s")
     }
 
-    /// A message as people read it: id, sender, room.
+    /// A message as people read it: name, sender, room, and whose id it was sent with if that is not its own.
     pub fn name(&self, message: u32) -> String {
-        let id = self.plan.message_id(message);
-        match self.arrival(message) {
-            Some(arrival) => format!(
-                "{id} ({} in {})",
-                self.plan.user_name(arrival.user),
-                self.plan.room_name(arrival.room)
-            ),
-            None => format!("{id} (not in the schedule)"),
+        let name = Plan::message_name(message);
+        let Some(arrival) = self.arrival(message) else { return format!("{name} (not in the schedule)") };
+        let (user, room) = (self.plan.user_name(arrival.user), self.plan.room_name(arrival.room));
+        match self.arrivals.owner(message) {
+            None => format!("{name} ({user} in {room})"),
+            Some(owner) => {
+                format!("{name} ({user} in {room}, with the id of {})", Plan::message_name(owner))
+            }
         }
     }
 }

@@ -216,7 +216,7 @@ fn judge_message(
 mod tests {
     use super::Delivery;
     use crate::{
-        checkers::{Verdict, fixture::Run},
+        checkers::{Checker, Verdict, durability::Durability, fixture::Run},
         history::{EventKind, Ledger, Phase, Reason},
     };
 
@@ -284,6 +284,28 @@ mod tests {
         ] {
             let finding = run.judged(&Delivery);
             assert_eq!(finding.verdict, expected, "{name}: {finding:#?}");
+        }
+    }
+
+    /// As clusters are that take an id for used whoever used it: acked, in the log, and passed over by nodes and writers.
+    #[test]
+    fn a_message_that_vanishes_under_the_id_of_another_is_lost_and_said_to_be_so() {
+        let mut run = Run::clean(6);
+        run.arrivals = run.arrivals.clone().with_reused_id(3, 2);
+        assert_eq!(run.judged(&Delivery).verdict, Verdict::Holds);
+        assert_eq!(run.judged(&Durability).verdict, Verdict::Holds);
+
+        let run = run.without(|m| {
+            matches!(m, EventKind::Received { message: 3, .. } | EventKind::InPostgres { message: 3, .. })
+        });
+        for checker in [&Delivery as &dyn Checker, &Durability] {
+            let finding = run.judged(checker);
+            assert_eq!(finding.verdict, Verdict::Violated, "{finding:#?}");
+            assert_eq!(finding.details[0].message, Some(3));
+            assert!(
+                finding.details[0].text.contains("m3 (user-3 in room-0, with the id of m2)"),
+                "{finding:#?}"
+            );
         }
     }
 

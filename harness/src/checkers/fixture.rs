@@ -310,6 +310,7 @@ fn plan(messages: u32) -> Plan {
             duration_ms: u64::from(messages) * 100,
             ack_timeout_ms: 5_000,
             lateness_p99_max_ms: 50,
+            reused_ids_per_1000: 0,
         },
         faults: Vec::new(),
         expect: Expect::default(),

@@ -39,7 +39,7 @@ pub(super) struct GateArgs {
     /// Whose load is used: a scenario without faults (see `squall list`), or a .toml file.
     #[arg(default_value = "long/gate")]
     scenario: String,
-    /// The build that is known: a git commit, branch or tag, or a folder with chat-node and chat-writer.
+    /// The build that is known: a git commit, branch or tag, or a folder with its programs.
     #[arg(long, value_name = "GIT_REF|FOLDER", required_unless_present_any = ["calibrate", "plant"])]
     baseline: Option<String>,
     /// The build that is judged: a folder; this checkout's when left out.
@@ -115,9 +115,8 @@ async fn measure(
         Objectives { ack_p99_ms: plan.expect.ack_p99_ms, receipt_p99_ms: plan.expect.receipt_p99_ms };
     let scenario = plan.scenario.clone();
     let request = args.services.request(plan, &args.out)?;
-    let flags = args.plant.map(|percent| format!("--burn-cpu-percent={percent}"));
-    let baseline = Build { binaries: baseline, node_flags: Vec::new() };
-    let candidate = Build { binaries: candidate, node_flags: flags.into_iter().collect() };
+    let baseline = Build { binaries: baseline, burn_cpu_percent: None };
+    let candidate = Build { binaries: candidate, burn_cpu_percent: args.plant };
     let bench = Box::pin(Bench::up(&request, baseline, candidate, progress, cancel)).await?;
     let folder = bench.folder().to_owned();
     let mut slices = Vec::new();

@@ -2,7 +2,7 @@
 //! checkout at hand nor its build is touched.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
 };
 
@@ -12,7 +12,7 @@ use super::{
     Binaries, ClusterError,
     binaries::{PROFILE, cargo_build, folder, workspace},
 };
-use crate::progress::Progress;
+use crate::{plan::ProcessName, progress::Progress, target::reference};
 
 /// What is copied of our own build, so that dependencies which have not changed are not compiled again.
 const BUILT_BEFORE: [&str; 3] = ["deps", "build", ".fingerprint"];
@@ -77,8 +77,10 @@ async fn check_out_and_build(
             tracing::warn!(part = %part.display(), "cannot be copied");
         }
     }
-    let binaries = ["--bin", "chat-node", "--bin", "chat-writer", "--target-dir"].map(Into::into);
-    let arguments: Vec<_> = binaries.into_iter().chain([target.into_os_string()]).collect();
+    let mut arguments: Vec<OsString> = vec!["--target-dir".into(), target.into()];
+    for process in [ProcessName::Node(1), ProcessName::Writer(1)] {
+        arguments.extend(["--bin".into(), reference::program(process).into()]);
+    }
     cargo_build(&checkout, &arguments, progress).await?;
     Binaries::in_folder(&built)
 }

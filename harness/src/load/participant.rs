@@ -304,7 +304,7 @@ impl Participant {
         let (Link::Online(session), Some(room)) = (&mut self.link, room) else {
             return self.not_sent(at, message);
         };
-        let id = world.plan.message_id(message);
+        let id = world.arrivals.id(message);
         let body = world.bodies.get(&world.arrivals, message);
         let emitted = session.emit(events::SEND, &Outgoing { room: &room.name, id: &id, body: &body });
         if matches!(emitted, Err(SessionError::Stalled)) {

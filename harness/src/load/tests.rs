@@ -17,6 +17,7 @@ pub(super) fn plan(users: u32, rooms: u32, rate_per_s: f64, duration_ms: u64) ->
         duration_ms,
         ack_timeout_ms: 2_000,
         lateness_p99_max_ms: 50,
+        reused_ids_per_1000: 0,
     };
     Plan { settle_limit_ms: 1_000, ..fixture::plan(42, 2, load) }
 }

@@ -1,6 +1,8 @@
 //! The open-loop schedule: when each message is due, from whom, to which room, with which body. A pure function of the
 //! plan, computed before the clock starts, so a slow server cannot slow the questions down (coordinated omission).
 
+use std::collections::HashMap;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -24,6 +26,10 @@ pub struct Arrival {
 pub struct Arrivals {
     /// Sorted by `due_us`.
     pub list: Vec<Arrival>,
+    /// The message whose id a message carries, for those that do not carry their own.
+    owners: HashMap<u32, u32>,
+    /// The other way round: each id is taken once at most.
+    takers: HashMap<u32, u32>,
     seed: u64,
 }
 
@@ -39,7 +45,7 @@ impl Arrivals {
         let end = end_us as f64;
         let mut at = 0.0_f64;
         if load.users == 0 || load.rooms == 0 || load.rooms_per_user == 0 {
-            return Self { list, seed: plan.seed };
+            return Self::with_own_ids(list, plan.seed);
         }
         loop {
             at += match load.arrivals {
@@ -58,7 +64,59 @@ impl Arrivals {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 <= at < end_us")]
             list.push(Arrival { due_us: at as u64, user, room, body_bytes });
         }
-        Self { list, seed: plan.seed }
+        let mut arrivals = Self::with_own_ids(list, plan.seed);
+        arrivals.reuse_ids(load.reused_ids_per_1000);
+        arrivals
+    }
+
+    fn with_own_ids(list: Vec<Arrival>, seed: u64) -> Self {
+        Self { list, owners: HashMap::new(), takers: HashMap::new(), seed }
+    }
+
+    /// Gives some messages the id of the message before them in their room, if another user sent that one: near enough for
+    /// every cluster to remember the first. An id is taken once at most, so that room, sender and id still name one message.
+    fn reuse_ids(&mut self, per_1000: u32) {
+        // A generator of its own: the schedule is the same whatever the share.
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ 0x0001_d50f_07e5);
+        let mut last_in: HashMap<u32, u32> = HashMap::new();
+        for (message, arrival) in (0_u32..).zip(&self.list) {
+            let before = last_in.insert(arrival.room, message);
+            if rng.random_range(0..1_000) >= per_1000 {
+                continue;
+            }
+            let other = before.filter(|before| self.list[*before as usize].user != arrival.user);
+            if let Some(owner) = other.filter(|owner| !self.owners.contains_key(owner)) {
+                self.owners.insert(message, owner);
+                self.takers.insert(owner, message);
+            }
+        }
+    }
+
+    /// With a message that carries the id of another.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn with_reused_id(mut self, message: u32, owner: u32) -> Self {
+        self.owners.insert(message, owner);
+        self.takers.insert(owner, message);
+        self
+    }
+
+    /// The id that a message is sent with.
+    pub fn id(&self, message: u32) -> String {
+        Plan::message_name(self.owners.get(&message).copied().unwrap_or(message))
+    }
+
+    /// The message whose id this one carries, if that is not its own.
+    pub fn owner(&self, message: u32) -> Option<u32> {
+        self.owners.get(&message).copied()
+    }
+
+    /// The message that this user was to send with this id, to whatever room.
+    pub fn sent_by(&self, user: u32, id: &str) -> Option<u32> {
+        let owner = Plan::message_named(id)?;
+        let by = |message: &u32| self.list.get(*message as usize).is_some_and(|arrival| arrival.user == user);
+        let own = Some(owner).filter(|owner| !self.owners.contains_key(owner)).filter(by);
+        own.or_else(|| self.takers.get(&owner).copied().filter(by))
     }
 
     /// Several short schedules with silence between them: one begins at each of `starts_ms` and is `length_ms` long. The
@@ -72,7 +130,7 @@ impl Arrivals {
             let drawn = Self::of(&slice).list.into_iter();
             list.extend(drawn.map(|it| Arrival { due_us: it.due_us + start_ms * 1_000, ..it }));
         }
-        Self { list, seed: plan.seed }
+        Self::with_own_ids(list, plan.seed)
     }
 
     /// The body of a message: text drawn from the seed and the message's number, so any ledger can be compared with it
@@ -115,10 +173,10 @@ mod tests {
         ) -> Plan {
             let arrivals = if uniform { ArrivalShape::Uniform } else { ArrivalShape::Poisson };
             let room_prefix = "room-".to_owned();
-            let (warm_up_ms, ack_timeout_ms, lateness_p99_max_ms) = (0, 1_000, 50);
+            let (warm_up_ms, ack_timeout_ms, lateness_p99_max_ms, reused_ids_per_1000) = (0, 1_000, 50, 100);
             plan(seed, nodes, LoadPlan {
                 users, rooms, rooms_per_user, room_prefix, rate_per_s, arrivals, body_min_bytes, body_max_bytes,
-                warm_up_ms, duration_ms, ack_timeout_ms, lateness_p99_max_ms,
+                warm_up_ms, duration_ms, ack_timeout_ms, lateness_p99_max_ms, reused_ids_per_1000,
             })
         }
     }
@@ -167,6 +225,25 @@ mod tests {
             }
         }
 
+        /// Room, sender and id name one message, also where an id is another's; about as many are as were asked for.
+        #[test]
+        fn a_message_is_known_by_its_room_its_sender_and_its_id(plan in any_plan()) {
+            let arrivals = Arrivals::of(&plan);
+            let mut known = std::collections::HashSet::new();
+            for (message, arrival) in (0_u32..).zip(&arrivals.list) {
+                let id = arrivals.id(message);
+                prop_assert_eq!(arrivals.sent_by(arrival.user, &id), Some(message));
+                prop_assert!(known.insert((arrival.room, arrival.user, id)));
+                if let Some(owner) = arrivals.owner(message) {
+                    let other = arrivals.list[owner as usize];
+                    prop_assert!(owner < message && other.room == arrival.room && other.user != arrival.user);
+                    prop_assert_eq!(arrivals.id(owner), arrivals.id(message));
+                    prop_assert_eq!(arrivals.sent_by(arrival.user, &Plan::message_name(message)), None);
+                }
+            }
+            prop_assert!(arrivals.owners.len() <= arrivals.list.len() / 5 + 20, "{}", arrivals.owners.len());
+        }
+
         /// What the node's door demands of a body (chat-protocol), the schedule keeps, and no two bodies are alike.
         #[test]
         fn bodies_are_acceptable_to_every_ledger_and_name_their_message(plan in any_plan()) {
@@ -191,7 +268,7 @@ mod tests {
             let plan = plan(seed, 2, LoadPlan {
                 users: 10, rooms: 3, rooms_per_user: 1, room_prefix: String::new(), rate_per_s: rate, arrivals,
                 body_min_bytes: 1, body_max_bytes: 1, warm_up_ms: 0, duration_ms: 20_000, ack_timeout_ms: 1,
-                lateness_p99_max_ms: 50,
+                lateness_p99_max_ms: 50, reused_ids_per_1000: 0,
             });
             let count = Arrivals::of(&plan).list.len() as f64;
             let off = (count - rate * seconds).abs();

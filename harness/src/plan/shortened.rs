@@ -83,6 +83,7 @@ mod tests {
             duration_ms,
             ack_timeout_ms: 1_000,
             lateness_p99_max_ms: 50,
+            reused_ids_per_1000: 0,
         };
         let mut plan = fixture::plan(1, 1, load);
         let planned = |&(at_ms, for_ms)| PlannedFault { at_ms, for_ms, fault: FaultKind::RedisClientKill };

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{CLOSE_LIMIT, LEAD, Request, RunError, deployment, folder::RunFolder, limits};
 use crate::{
     clock::Clock,
-    cluster::{Binaries, Cluster, ClusterSpec, Names},
+    cluster::{Binaries, Cluster, ClusterSpec},
     environment::{Environment, EnvironmentSpec, Schema},
     gate::{
         self, Arm, Slice, order,
@@ -26,6 +26,7 @@ use crate::{
     os::{ProcessorTicks, process::cpu_time, processor_ticks},
     plan::{Arrivals, Plan, ProcessName},
     progress::Progress,
+    target::reference::{self, Names},
     verifier, wait,
 };
 
@@ -35,13 +36,13 @@ const SETTLE: Duration = Duration::from_millis(1_500);
 const MEASURE: Duration = Duration::from_millis(4_500);
 const SLICE: Duration = SETTLE.saturating_add(MEASURE);
 
-/// A build, and how its nodes are started.
+/// A build.
 #[derive(Debug, Clone)]
 pub struct Build {
     /// Its binaries.
     pub binaries: Binaries,
-    /// Extra flags of its nodes.
-    pub node_flags: Vec<String>,
+    /// Its nodes burn so many per cent more processor time; only builds with planted bugs can.
+    pub burn_cpu_percent: Option<u32>,
 }
 
 /// Services that stand, and two builds to measure on them.
@@ -172,7 +173,7 @@ impl<'a> Bench<'a> {
         let mut plan = self.request.plan.clone();
         // Another schedule in every round, and the same for both builds.
         plan.seed = plan.seed.wrapping_add(u64::from(round) * 1_000);
-        plan.cluster.node_flags.extend(build.node_flags.iter().cloned());
+        plan.cluster.node_flags.extend(build.burn_cpu_percent.map(reference::burn_cpu_flag));
         plan.load.duration_ms = ms(SLICE * 2 * gate::PAIRS_PER_ROUND);
         let starts: Vec<u64> = (0_u32..)
             .zip(order(round, gate::PAIRS_PER_ROUND))

@@ -2,7 +2,7 @@
 
 use crate::plan::{Arrivals, Plan};
 
-/// The planned message with this id, if it was to go to this room, from this sender.
+/// The planned message of this room, sender and id.
 ///
 /// # Errors
 ///
@@ -14,17 +14,12 @@ pub(super) fn message(
     id: &str,
     sender: &str,
 ) -> Result<u32, String> {
-    let message = Plan::message_of(id);
-    let planned = message.and_then(|message| Some((message, arrivals.list.get(message as usize)?)));
-    let Some((message, arrival)) = planned.filter(|(_, arrival)| plan.room_name(arrival.room) == room) else {
-        return Err(format!("{room}/{id}"));
+    let there = |message: &u32| {
+        let arrival = arrivals.list.get(*message as usize);
+        arrival.is_some_and(|arrival| plan.room_name(arrival.room) == room)
     };
-    let user = plan.user_name(arrival.user);
-    if user == sender {
-        Ok(message)
-    } else {
-        Err(format!("{room}/{id} with sender {sender}, sent by {user}"))
-    }
+    let planned = Plan::user_named(sender).and_then(|sender| arrivals.sent_by(sender, id));
+    planned.filter(there).ok_or_else(|| format!("{room}/{id} with sender {sender}"))
 }
 
 #[cfg(test)]
@@ -46,6 +41,7 @@ mod tests {
             duration_ms: 2_000,
             ack_timeout_ms: 1_000,
             lateness_p99_max_ms: 50,
+            reused_ids_per_1000: 0,
         };
         fixture::plan(1, 2, load)
     }
@@ -57,18 +53,22 @@ mod tests {
         arrivals.list = vec![
             Arrival { due_us: 0, user: 5, room: 2, body_bytes: 1 },
             Arrival { due_us: 1, user: 6, room: 3, body_bytes: 1 },
+            Arrival { due_us: 2, user: 5, room: 3, body_bytes: 1 },
         ];
+        let arrivals = arrivals.with_reused_id(2, 1);
         let entry = |room, id, sender| message(&plan, &arrivals, room, id, sender);
         assert_eq!(entry("run-7-3", "m1", "user-6"), Ok(1));
-        for (room, id, sender, why) in [
-            ("run-7-3", "m1", "user-5", "run-7-3/m1 with sender user-5, sent by user-6"),
-            ("run-7-3", "m1", "", "run-7-3/m1 with sender , sent by user-6"),
-            ("run-7-2", "m1", "user-6", "run-7-2/m1"),
-            ("run-8-3", "m1", "user-6", "run-8-3/m1"),
-            ("run-7-3", "m2", "user-6", "run-7-3/m2"),
-            ("run-7-3", "x", "user-6", "run-7-3/x"),
+        assert_eq!(entry("run-7-3", "m1", "user-5"), Ok(2), "sent with the id of message 1");
+        for (room, id, sender) in [
+            ("run-7-3", "m1", "user-7"),
+            ("run-7-3", "m1", ""),
+            ("run-7-3", "m2", "user-5"),
+            ("run-7-2", "m1", "user-6"),
+            ("run-8-3", "m1", "user-6"),
+            ("run-7-3", "m2", "user-6"),
+            ("run-7-3", "x", "user-6"),
         ] {
-            assert_eq!(entry(room, id, sender), Err(why.to_owned()));
+            assert_eq!(entry(room, id, sender), Err(format!("{room}/{id} with sender {sender}")));
         }
     }
 }

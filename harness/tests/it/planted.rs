@@ -50,10 +50,11 @@ const fn planted(
 }
 
 /// The table of the README of `scenarios/`.
-const TABLE: [Planted; 8] = [
+const TABLE: [Planted; 9] = [
     planted("ack-before-produce", In::Node, "smoke", "durability", Some(Tier::Node)),
     planted("every-node-relays", In::Node, "smoke", "exactly-once", Some(Tier::Node)),
     planted("no-dedupe", In::Node, "smoke", "exactly-once", None),
+    planted("ids-without-sender", In::Node, "smoke", "delivery", Some(Tier::Live)),
     planted("drop-when-full", In::Node, "node-pause", "delivery", Some(Tier::Live)),
     planted("no-resume", In::Node, "node-kill", "delivery", Some(Tier::CatchUp)),
     planted("no-resubscribe", In::Node, "redis-client-kill", "delivery", Some(Tier::Live)),
@@ -121,16 +122,20 @@ async fn caught_in(topology: Topology, row: &Planted) {
 /// The messages that the bug says it wronged, from the logs of the processes.
 fn wronged(plan: &Plan, finished: &Finished) -> HashSet<u32> {
     let history = History::read(plan, &finished.folder.history()).unwrap();
+    let arrivals = Arrivals::of(plan);
     let mut wronged = HashSet::new();
     let mut ranges: Vec<(i32, i64, i64)> = Vec::new();
     for line in planted_lines(&finished.folder.logs()) {
         let number = |field: &str| line[field].as_i64().unwrap();
         match line["id"].as_str() {
-            Some(id) => wronged.extend(Plan::message_of(id)),
+            Some(id) => {
+                let user = line["sender"].as_str().and_then(Plan::user_named).unwrap();
+                wronged.extend(arrivals.sent_by(user, id));
+            }
             None => ranges.push((number("partition") as i32, number("from"), number("to"))),
         }
     }
-    for message in 0..Arrivals::of(plan).list.len() as u32 {
+    for message in 0..arrivals.list.len() as u32 {
         let within = |(partition, from, to): &(i32, i64, i64)| {
             let mut entries = history.in_kafka(message);
             entries.any(|entry| entry.partition == *partition && (*from..*to).contains(&entry.offset))
@@ -180,6 +185,12 @@ async fn every_node_relays_in_relay() {
 #[ignore = "builds the cluster a second time, with its bugs"]
 async fn no_dedupe() {
     caught("no-dedupe").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "builds the cluster a second time, with its bugs"]
+async fn ids_without_sender() {
+    caught("ids-without-sender").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

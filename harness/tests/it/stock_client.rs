@@ -1,8 +1,8 @@
 //! An unmodified socket.io-client 4.x (Node) on the cluster, over WebSocket and over polling.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, time::Duration};
 
-use harness::plan::ProcessName;
+use harness::plan::{ProcessName, Topology};
 use rdkafka::{
     Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
@@ -10,27 +10,10 @@ use rdkafka::{
 };
 use serde_json::{Value, json};
 
-use crate::testbed;
+use crate::{npm, testbed};
 
-/// Puts the client's package in place once per machine, in the build's own folder.
 fn stock_client() -> std::path::PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stock-client");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stock-client");
-    if Command::new("npm").arg("--version").output().is_err() {
-        let apt = "apt-get update -qq && apt-get install -y -qq --no-install-recommends nodejs npm";
-        let installed = Command::new("sh").args(["-c", apt]).output().unwrap();
-        assert!(installed.status.success(), "this test needs node and npm, and could not install them");
-    }
-    std::fs::create_dir_all(&folder).unwrap();
-    for name in ["package.json", "package-lock.json", "talk.mjs", "verbs.mjs", "resume_twice.mjs"] {
-        std::fs::copy(source.join(name), folder.join(name)).unwrap();
-    }
-    if !folder.join("node_modules/socket.io-client/package.json").exists() {
-        let installed =
-            Command::new("npm").args(["ci", "--silent", "--no-audit"]).current_dir(&folder).output().unwrap();
-        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
-    }
-    folder
+    npm::installed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stock-client"), "stock-client")
 }
 
 /// Runs one of the client's scripts; returns what it printed, or, if it failed, all it said.
@@ -56,6 +39,46 @@ async fn a_stock_client_talks_across_nodes_over_websocket_and_polling_and_resume
     deployment.down().await;
     let said = talked.unwrap();
     assert!(said.contains(r#"{"talked":25,"resumed":5}"#), "{said}");
+}
+
+/// What is known by its room, its sender and its id, in both topologies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_is_its_senders_own_and_belongs_to_one_message() {
+    let _alone = testbed::alone().await;
+    let client = stock_client();
+    for topology in Topology::ALL {
+        let out = tempfile::tempdir().unwrap();
+        let mut plan = testbed::quiet(14, 2);
+        plan.cluster.topology = topology;
+        let deployment = testbed::Deployment::up("identity", &plan, out.path()).await;
+        let nodes = deployment.sut.cluster.node_addresses();
+        let said =
+            run(&client, "identity.mjs", nodes.iter().map(|address| format!("http://{address}"))).await;
+        deployment.down().await;
+        assert!(said.as_ref().is_ok_and(|said| said.contains(r#"{"said":4}"#)), "{topology}: {said:?}");
+    }
+}
+
+/// Clients that come back by themselves emit what they kept before they can ask for their rooms.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_said_while_offline_arrives_once() {
+    let _alone = testbed::alone().await;
+    let client = stock_client();
+    let out = tempfile::tempdir().unwrap();
+    let plan = testbed::quiet(15, 2);
+    let deployment = testbed::Deployment::up("offline", &plan, out.path()).await;
+    let nodes = deployment.sut.cluster.node_addresses();
+    let said = run(&client, "offline.mjs", nodes.iter().map(|address| format!("http://{address}"))).await;
+    deployment.down().await;
+    let said = said.unwrap();
+    println!("{said}");
+    // Messages that wait at the node for their room are answered once; in the queue behind which the room is asked for,
+    // nothing waits for good.
+    for way in ["buffer", "past"] {
+        let answers = format!(r#"{{"way":"{way}","answers":["ok","ok","ok","ok","ok","ok","ok"]}}"#);
+        assert!(said.contains(&answers), "{said}");
+    }
+    assert!(said.contains("\"way\":\"behind\""), "{said}");
 }
 
 /// A second `resume` puts an end to the catch-up of the first.

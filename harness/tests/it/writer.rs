@@ -1,5 +1,5 @@
 //! The writer where its ledgers do not fit together: a database that went back in time, a record that no letter can carry,
-//! a log that was cut.
+//! ids that were used again, a log that was cut.
 
 use std::time::Duration;
 
@@ -40,11 +40,15 @@ impl Ledgers<'_> {
     }
 
     async fn say(&self, id: &str) -> i64 {
+        self.say_as("ann", id, "hello").await
+    }
+
+    async fn say_as(&self, sender: &str, id: &str, body: &str) -> i64 {
         let record = ChatRecord {
             room: ROOM.into(),
             id: id.into(),
-            sender: "ann".into(),
-            body: "hello".into(),
+            sender: sender.into(),
+            body: body.into(),
             sent_at_ms: 1,
         };
         self.append(&serde_json::to_vec(&record).unwrap()).await
@@ -120,6 +124,24 @@ impl Ledgers<'_> {
         assert!(letter.payload().is_none());
     }
 
+    /// The log has messages under used ids: another sender's is a row, another one of the same sender is counted, and one sent
+    /// again is neither.
+    async fn ids_used_again(&mut self) {
+        for (sender, body) in [("ann", "first"), ("ann", "second"), ("bob", "first"), ("ann", "first")] {
+            self.say_as(sender, "again", body).await;
+        }
+        // In a batch of its own, where the first one is a row already.
+        self.say("between the batches").await;
+        self.until_stored(&["between the batches"]).await;
+        self.say_as("ann", "again", "third").await;
+        self.until_metric("chat_writer_conflicts_total 2").await;
+        let rows = sqlx::query_as(
+            "select sender, body from messages where room = $1 and id = 'again' order by sender",
+        );
+        let rows: Vec<(String, String)> = rows.bind(ROOM).fetch_all(&mut self.postgres).await.unwrap();
+        assert_eq!(rows, [("ann".into(), "first".into()), ("bob".into(), "first".into())]);
+    }
+
     /// Another message stands in PostgreSQL where the log has this one: the writer stops and says so, and loses nothing.
     async fn cut_log(&mut self) {
         let last = self.say("before the cut").await;
@@ -150,6 +172,7 @@ async fn ledgers_that_disagree_lose_no_message() {
     let mut ledgers = Ledgers { deployment: &deployment, postgres, producer };
     ledgers.gone_back_in_time().await;
     ledgers.too_large_for_a_letter().await;
+    ledgers.ids_used_again().await;
     ledgers.cut_log().await;
 
     drop(ledgers);

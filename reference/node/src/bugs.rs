@@ -3,6 +3,8 @@
 //! They exist so that the checkers are tested against a live system that is wrong in a known way. Without the feature
 //! `planted-bugs` there is no flag to choose one, and every question here is answered `false` at compile time.
 
+use chat_protocol::{ChatRecord, record::Identity};
+
 /// The defects a node can be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "planted-bugs", derive(clap::ValueEnum))]
@@ -19,6 +21,9 @@ pub enum Bug {
     NoResume,
     /// Every node appends a copy of each message it hears on the bus to Kafka.
     EveryNodeRelays,
+    /// Takes whatever comes under an id that was used in the room for the retry of that message, whoever sent it: acked,
+    /// logged, and delivered to nobody.
+    IdsWithoutSender,
 }
 
 /// The bug this process was given, if any.
@@ -40,8 +45,9 @@ pub const TINY_SOCKET_BUFFER: usize = 4;
 
 /// Says in the log which message a planted bug has just wronged. A test compares what the checkers found with what was
 /// planted, so that none is caught by accident.
-pub fn wronged(bug: Bug, id: &str) {
-    tracing::warn!(planted = ?bug, id, "planted bug at work");
+pub fn wronged(bug: Bug, record: &ChatRecord) {
+    let Identity { room, sender, id } = record.identity();
+    tracing::warn!(planted = ?bug, room, sender, id, "planted bug at work");
 }
 
 /// As [`wronged`], for messages known only by where they stand: offsets `from` (inclusive) to `to` (exclusive).

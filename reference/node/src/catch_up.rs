@@ -94,8 +94,8 @@ async fn bring(hub: &Arc<Hub>, straggler: Straggler) -> Result<(), Stop> {
             },
         };
         for entry in &entries {
-            // The ring knows the retries, the log does not.
-            if !seen.insert(entry.1.id.clone()) {
+            // The ring has no second record of a message, the log may.
+            if !seen.insert((entry.1.sender.clone(), entry.1.id.clone())) {
                 continue;
             }
             let message = replayed(Position { partition: id, offset: entry.0 }, &entry.1);

@@ -18,6 +18,7 @@ use crate::{
     limits,
     meters::Meters,
     partition::{Effect, Partition},
+    recent::Known,
     ring::Entry,
     room::Straggler,
     sequencer::{Offered, Via},
@@ -152,6 +153,13 @@ impl Hub {
         }
     }
 
+    /// Takes the identity of a message that is about to be sent, for as long as the claim lives; `None` if it is another
+    /// message's.
+    pub fn claim(self: &Arc<Self>, record: &Arc<ChatRecord>) -> Option<Claim> {
+        let known = self.home(&record.room).1.claim(record);
+        (known != Known::Conflict).then(|| Claim { hub: Arc::clone(self), record: Some(Arc::clone(record)) })
+    }
+
     /// Topology `relay`: a message that was heard goes to the members on this node.
     pub fn deliver_relayed(self: &Arc<Self>, record: &ChatRecord) {
         let (receipts, too_slow) = self.home(&record.room).1.deliver_relayed(record);
@@ -170,10 +178,38 @@ impl Hub {
 
     fn apply(self: &Arc<Self>, effect: Effect) {
         self.meters.delivered_live.increment(effect.messages - effect.from_log);
+        self.meters.repeated.increment(effect.repeated);
+        self.meters.conflicts.increment(effect.conflicts);
         self.meters.delivered_from_log.increment(effect.from_log);
         self.meters.receipts.increment(effect.receipts);
         for straggler in effect.stragglers {
             self.catch_up(straggler);
         }
+    }
+}
+
+/// The identity of a message on its way into the log.
+#[derive(Debug)]
+pub struct Claim {
+    hub: Arc<Hub>,
+    /// `None` once released.
+    record: Option<Arc<ChatRecord>>,
+}
+
+impl Claim {
+    /// The message is said: was it passed over, as its identity had been another message's?
+    pub fn lost(mut self) -> bool {
+        self.release() == Some(Known::Conflict)
+    }
+
+    fn release(&mut self) -> Option<Known> {
+        let record = self.record.take()?;
+        Some(self.hub.home(&record.room).1.release(&record))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.release();
     }
 }

@@ -38,7 +38,8 @@ pub const RING_MESSAGES: usize = 4_096;
 /// Bytes of recent messages per partition; the same purpose.
 pub const RING_BYTES: usize = 8 * 1024 * 1024;
 
-/// Recent message ids remembered per partition to recognise a client's retry. Must outlast the ack time-out.
+/// Recent messages whose identity is remembered per partition, to recognise a client's retry, and another message under a
+/// used id. Must outlast the ack time-out.
 pub const RECENT_IDS: usize = 16_384;
 
 /// Records before the wanted one that are read along, so that a retry of an earlier message is recognised. Must outlast the

@@ -1,6 +1,6 @@
 //! The counters of a node, as Prometheus sees them at `/metrics`.
 
-use chat_protocol::events::Code;
+use chat_protocol::{events::Code, metrics as names};
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
@@ -28,6 +28,10 @@ pub struct Meters {
     pub delivered_live: Counter,
     /// Messages delivered from Kafka, as the live path had a hole.
     pub delivered_from_log: Counter,
+    /// Records that are an earlier message, sent again: passed over.
+    pub repeated: Counter,
+    /// Records of another message under a taken identity: passed over.
+    pub conflicts: Counter,
     /// Message events handed to sockets.
     pub receipts: Counter,
     /// Frames published on the bus.
@@ -65,7 +69,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 
 /// A client's session ended. Looked up each time: sessions last minutes.
 pub fn session_ended(reason: DisconnectReason) {
-    counter!("chat_node_sessions_ended_total", "reason" => reason_label(reason)).increment(1);
+    counter!(names::SESSIONS_ENDED, names::REASON => reason_label(reason)).increment(1);
 }
 
 fn reason_label(reason: DisconnectReason) -> &'static str {
@@ -74,8 +78,8 @@ fn reason_label(reason: DisconnectReason) -> &'static str {
         DisconnectReason::TransportClose => "transport_close",
         DisconnectReason::ClientNSDisconnect => "client_left",
         // Gone without a word, or a frame above the limit: the transport cannot tell us more.
-        DisconnectReason::TransportError => "transport_error",
-        DisconnectReason::PacketParsingError => "malformed",
+        DisconnectReason::TransportError => names::TRANSPORT_ERROR,
+        DisconnectReason::PacketParsingError => names::MALFORMED,
         DisconnectReason::MultipleHttpPollingError => "two_polls",
         DisconnectReason::HeartbeatTimeout => "heartbeat",
         DisconnectReason::ServerNSDisconnect => "disconnected_by_node",
@@ -88,13 +92,14 @@ pub fn verb_refused(code: Code) {
     let label = match code {
         Code::Invalid => "invalid",
         Code::NotMember => "not_member",
+        Code::Conflict => "conflict",
         Code::Busy => "busy",
         Code::Unavailable => "unavailable",
         Code::Draining => "draining",
         Code::TooSlow => "too_slow",
         Code::OutOfRange => "out_of_range",
     };
-    counter!("chat_node_verbs_refused_total", "code" => label).increment(1);
+    counter!(names::VERBS_REFUSED, names::CODE => label).increment(1);
 }
 
 /// An ack was dropped, as too many of its socket wait already ([`crate::limits::ACKS_WAITING`]).
@@ -116,6 +121,10 @@ impl Default for Meters {
             "chat_node_delivered_total",
             "Messages that took their place in the order, by path"
         );
+        describe_counter!(
+            "chat_node_passed_over_total",
+            "Records of the log that reach nobody, as their identity is taken"
+        );
         describe_counter!("chat_node_receipts_total", "Message events handed to sockets");
         describe_counter!("chat_node_bus_frames_total", "Frames on the Redis bus, by fate");
         describe_counter!(
@@ -125,8 +134,8 @@ impl Default for Meters {
         describe_counter!("chat_node_too_slow_total", "Members disconnected as too slow");
         describe_counter!("chat_node_relayed_total", "Messages relayed from Redis to Kafka, by fate");
         describe_counter!("chat_node_sessions_total", "Sessions that began");
-        describe_counter!("chat_node_sessions_ended_total", "Sessions that ended, by reason");
-        describe_counter!("chat_node_verbs_refused_total", "Verbs answered with an error, by code");
+        describe_counter!(names::SESSIONS_ENDED, "Sessions that ended, by reason");
+        describe_counter!(names::VERBS_REFUSED, "Verbs answered with an error, by code");
         describe_counter!(
             "chat_node_acks_dropped_total",
             "Acks dropped, their client asking on without reading"
@@ -143,6 +152,8 @@ impl Default for Meters {
             ack_seconds: histogram!("chat_node_ack_seconds"),
             delivered_live: counter!("chat_node_delivered_total", "path" => "live"),
             delivered_from_log: counter!("chat_node_delivered_total", "path" => "log"),
+            repeated: counter!("chat_node_passed_over_total", "why" => "repeated"),
+            conflicts: counter!("chat_node_passed_over_total", "why" => "conflict"),
             receipts: counter!("chat_node_receipts_total"),
             bus_published: counter!("chat_node_bus_frames_total", "fate" => "published"),
             bus_dropped: counter!("chat_node_bus_frames_total", "fate" => "dropped"),

@@ -17,6 +17,7 @@ use socketioxide::{extract::SocketRef, socket::Sid};
 use crate::{
     bugs::{Bug, Bugs, wronged, wronged_range},
     limits,
+    recent::{Known, RecentIds},
     ring::{Entry, Ring},
     room::{Behind, Room, Straggler},
     sequencer::{Delivery, Offered, Sequencer, Via},
@@ -36,6 +37,8 @@ struct State {
     /// `None` until the end of the log is known.
     order: Option<(Sequencer, Ring)>,
     rooms: HashMap<String, Room>,
+    /// What was said, in either topology.
+    recent: RecentIds,
     /// While Kafka is tailed: until when, at least.
     tail_until: Option<Instant>,
 }
@@ -45,6 +48,10 @@ struct State {
 pub struct Effect {
     /// Messages that took their place in the order.
     pub messages: u64,
+    /// How many of them are an earlier one, sent again, and went no further.
+    pub repeated: u64,
+    /// How many of them are another message under an identity that is taken, and went no further.
+    pub conflicts: u64,
     /// How many of them came from Kafka.
     pub from_log: u64,
     /// Messages handed to sockets.
@@ -71,7 +78,9 @@ pub enum Missed {
 impl Partition {
     /// A partition of which nothing is known yet.
     pub fn new(id: i32, bugs: Bugs) -> Self {
-        Self { id, bugs, state: Mutex::default() }
+        let recent = RecentIds::default();
+        let recent = if bugs.has(Bug::IdsWithoutSender) { recent.blind() } else { recent };
+        Self { id, bugs, state: Mutex::new(State { recent, ..State::default() }) }
     }
 
     /// A panic ends the process, so a poisoned lock can only be met on the way out.
@@ -95,10 +104,23 @@ impl Partition {
 
     /// Puts what was in the log before this process started into memory.
     pub fn warm(&self, from: i64, to: i64, older: Vec<Entry>) {
-        if let Some((sequencer, ring)) = &mut self.state().order {
-            sequencer.remember(older.iter().map(|(_, record)| &**record));
-            ring.warm(from, to, older);
+        let State { order: Some((_, ring)), recent, .. } = &mut *self.state() else { return };
+        for (_, record) in &older {
+            recent.insert(record);
         }
+        ring.warm(from, to, older);
+    }
+
+    /// Takes the identity of a message that is about to be sent, until it is released; not if it is another message's.
+    pub fn claim(&self, record: &ChatRecord) -> Known {
+        self.state().recent.claim(record)
+    }
+
+    /// A message that was claimed is said, or will not be. Returns what is known of it now.
+    pub fn release(&self, record: &ChatRecord) -> Known {
+        let mut state = self.state();
+        state.recent.release(record);
+        state.recent.look(record)
     }
 
     /// The next offset to be delivered, if the end of the log is known.
@@ -128,7 +150,7 @@ impl Partition {
         let Some((sequencer, _)) = &mut state.order else { return (None, Effect::default()) };
         let mut out = Vec::new();
         if self.bugs.has(Bug::NoDedupe) && offset < sequencer.next() {
-            wronged(Bug::NoDedupe, &record.id);
+            wronged(Bug::NoDedupe, &record);
         }
         let offered = sequencer.offer(offset, record, via, now, &mut out);
         (Some(offered), self.deliver(&mut state, out, now))
@@ -192,6 +214,15 @@ impl Partition {
         self.state().rooms.entry(room.to_owned()).or_default().enter(socket, user, None, ticket);
     }
 
+    /// Topology `relay`: a message was heard. Says whether it was heard before.
+    pub fn hear(&self, record: &ChatRecord) -> Known {
+        let known = self.state().recent.insert(record);
+        if known != Known::New && self.bugs.has(Bug::IdsWithoutSender) {
+            wronged(Bug::IdsWithoutSender, record);
+        }
+        known
+    }
+
     /// Topology `relay`: sends a message that was heard to the members of its room. Returns how many got it, and the
     /// members that did not, as they read too slowly.
     pub fn deliver_relayed(&self, record: &ChatRecord) -> (u64, Vec<SocketRef>) {
@@ -252,11 +283,20 @@ impl Partition {
     fn deliver(&self, state: &mut State, deliveries: Vec<Delivery>, now: Instant) -> Effect {
         let mut effect = Effect::default();
         let ignore_full = self.bugs.has(Bug::DropWhenFull);
-        let State { order: Some((_, ring)), rooms, .. } = state else { return effect };
+        let State { order: Some((_, ring)), rooms, recent, .. } = state else { return effect };
         for delivery in deliveries {
             let from_log = delivery.via == Via::Tail;
             effect.messages += 1;
             effect.from_log += u64::from(from_log);
+            let known = recent.insert(&delivery.record);
+            if known != Known::New && !self.bugs.has(Bug::NoDedupe) {
+                if self.bugs.has(Bug::IdsWithoutSender) {
+                    wronged(Bug::IdsWithoutSender, &delivery.record);
+                }
+                effect.repeated += u64::from(known == Known::Again);
+                effect.conflicts += u64::from(known == Known::Conflict);
+                continue;
+            }
             if let Some(room) = rooms.get_mut(&delivery.record.room) {
                 let behind =
                     room.deliver(self.id, &delivery, from_log, ignore_full, now, &mut effect.receipts);

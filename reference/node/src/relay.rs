@@ -28,9 +28,11 @@ use crate::{
     bus,
     config::Config,
     health::Health,
+    hub::Claim,
     kafka::producer::NotTaken,
     meters::Meters,
     node::Node,
+    recent::Known,
     session::answer::Answer,
 };
 
@@ -72,12 +74,19 @@ impl Relay {
 
     /// A `send` that was found acceptable: publishes it, and acks once Redis has taken it. Calls are published in the
     /// order they are made.
-    pub(crate) fn send(&self, node: &Arc<Node>, record: ChatRecord, answer: Answer, at: Instant) {
+    pub(crate) fn send(
+        &self,
+        node: &Arc<Node>,
+        record: &Arc<ChatRecord>,
+        claim: Claim,
+        answer: Answer,
+        at: Instant,
+    ) {
         let Ok(permit) = Arc::clone(&node.sends).try_acquire_owned() else {
             return refuse(node, answer, Code::Busy, "too many messages wait for Redis");
         };
         let id = record.id.clone();
-        let taken = match self.publisher.publish(&BusFrame::Said { record }) {
+        let taken = match self.publisher.publish(&BusFrame::Said { record: ChatRecord::clone(record) }) {
             Ok(taken) => taken,
             Err(full) => return refuse(node, answer, Code::Busy, &full.to_string()),
         };
@@ -94,6 +103,7 @@ impl Relay {
                 Err(_) => refuse(&node, answer, Code::Unavailable, &NotPublished::TimedOut.to_string()),
             }
             drop(permit);
+            drop(claim);
         });
     }
 
@@ -101,15 +111,24 @@ impl Relay {
     pub fn hear(&self, node: &Arc<Node>, record: ChatRecord) {
         // Looked at for every message: a holder that was frozen finds out here that its time is up.
         let relays = locked(&self.tenure).holds(Instant::now());
+        // One that was heard before is appended again, as the first may not have got into the log, and delivered once.
+        // One whose identity is another message's goes nowhere: that one was acked.
+        let known = node.hub.home(&record.room).1.hear(&record);
+        if known == Known::Conflict {
+            return node.meters.conflicts.increment(1);
+        }
         // Planted bug: the naive form, in which whoever hears a message appends a copy.
         let naive = node.bugs.has(Bug::EveryNodeRelays);
         if naive {
-            wronged(Bug::EveryNodeRelays, &record.id);
+            wronged(Bug::EveryNodeRelays, &record);
         }
         if relays || naive {
             append(node, &record);
         }
-        node.hub.deliver_relayed(&record);
+        match known {
+            Known::New => node.hub.deliver_relayed(&record),
+            _ => node.meters.repeated.increment(1),
+        }
     }
 
     /// Stops relaying and lets another node begin, as far as Redis can be told.

@@ -9,7 +9,7 @@ use crate::limits;
 /// A message and its offset.
 pub type Entry = (i64, Arc<ChatRecord>);
 
-/// Every delivered message at or after [`Ring::start`], in order of offsets; retries of a message are not in it.
+/// Every delivered message at or after [`Ring::start`], in order of offsets; what was passed over is not in it.
 #[derive(Debug)]
 pub struct Ring {
     entries: VecDeque<Entry>,

@@ -102,7 +102,7 @@ impl Room {
         // Encoded once for everybody: a room of a thousand members would otherwise cost a thousand encodings.
         let Some(encoded) = encode(Some(position), &delivery.record, replayed) else { return Vec::new() };
         let mut stragglers = Vec::new();
-        self.emit(&encoded, &delivery.record.id, ignore_full, receipts, |member| {
+        self.emit(&encoded, &delivery.record, ignore_full, receipts, |member| {
             stragglers.push(Straggler {
                 socket: member.socket.clone(),
                 room: delivery.record.room.clone(),
@@ -125,7 +125,7 @@ impl Room {
     ) -> Vec<SocketRef> {
         let Some(encoded) = encode(None, record, false) else { return Vec::new() };
         let mut too_slow = Vec::new();
-        self.emit(&encoded, &record.id, ignore_full, receipts, |member| too_slow.push(member.socket.clone()));
+        self.emit(&encoded, record, ignore_full, receipts, |member| too_slow.push(member.socket.clone()));
         too_slow
     }
 
@@ -133,7 +133,7 @@ impl Room {
     fn emit(
         &mut self,
         encoded: &RawValue,
-        id: &str,
+        record: &ChatRecord,
         ignore_full: bool,
         receipts: &mut u64,
         mut fell_behind: impl FnMut(&Member),
@@ -145,7 +145,9 @@ impl Room {
                     member.behind = Some(Behind::Slow);
                     fell_behind(member);
                 }
-                Err(SendError::Socket(SocketError::InternalChannelFull)) => wronged(Bug::DropWhenFull, id),
+                Err(SendError::Socket(SocketError::InternalChannelFull)) => {
+                    wronged(Bug::DropWhenFull, record)
+                }
                 // Closed: its session is about to remove it.
                 Err(_) => {}
             }

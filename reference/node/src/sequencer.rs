@@ -9,20 +9,16 @@
 //! - A higher offset waits. If what is missing does not come within [`GAP_PATIENCE`], [`Sequencer::behind`] says so,
 //!   and somebody reads Kafka from `next` and brings it with [`Sequencer::tail`].
 //! - What Kafka says is the truth: when its reader jumps over offsets, there is nothing there to wait for.
-//! - A client that retries after a lost ack may leave two records with one id. The second is passed over.
+//!
+//! Two records of one message (a client tried again after a lost ack) are told apart by nobody here: [`crate::recent`] does.
 //!
 //! Nothing here waits, reads a clock or takes a lock, so all of it is tested by interleaving inputs at random.
 
-use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use chat_protocol::ChatRecord;
 
-use crate::limits::{GAP_PATIENCE, RECENT_IDS, REORDER_MESSAGES};
+use crate::limits::{GAP_PATIENCE, REORDER_MESSAGES};
 
 /// Which way a message came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +45,7 @@ pub struct Delivery {
 /// What became of an offered message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offered {
-    /// Delivered, or passed over as the retry of a delivered one.
+    /// Its turn has come.
     Taken,
     /// Waits for its predecessors.
     Waiting,
@@ -68,21 +64,13 @@ pub struct Sequencer {
     known_end: i64,
     /// A target that was known to exist at an instant, and has not been reached since.
     missing: Option<(i64, Instant)>,
-    recent: RecentIds,
     check: bool,
 }
 
 impl Sequencer {
     /// A sequencer that will deliver from `next` on.
     pub fn new(next: i64) -> Self {
-        Self {
-            next,
-            waiting: BTreeMap::new(),
-            known_end: next,
-            missing: None,
-            recent: RecentIds::default(),
-            check: true,
-        }
+        Self { next, waiting: BTreeMap::new(), known_end: next, missing: None, check: true }
     }
 
     /// Planted bug `no-dedupe`: deliver everything.
@@ -94,13 +82,6 @@ impl Sequencer {
     /// The next offset to be delivered; everything below it was.
     pub fn next(&self) -> i64 {
         self.next
-    }
-
-    /// Remembers the ids of messages delivered by a predecessor of this process.
-    pub fn remember<'a>(&mut self, records: impl IntoIterator<Item = &'a ChatRecord>) {
-        for record in records {
-            self.recent.insert(record);
-        }
     }
 
     /// A message from the node itself or from the bus.
@@ -197,9 +178,7 @@ impl Sequencer {
 
     fn deliver(&mut self, offset: i64, record: Arc<ChatRecord>, via: Via, out: &mut Vec<Delivery>) {
         self.next = offset + 1;
-        if self.recent.insert(&record) {
-            out.push(Delivery { offset, record, via });
-        }
+        out.push(Delivery { offset, record, via });
     }
 
     fn drain(&mut self, out: &mut Vec<Delivery>) {
@@ -216,34 +195,6 @@ impl Sequencer {
             return;
         }
         self.missing = (self.known_end > self.next).then_some((self.known_end, now));
-    }
-}
-
-/// A bounded memory of message ids.
-#[derive(Debug, Default)]
-struct RecentIds {
-    known: HashSet<u128>,
-    order: VecDeque<u128>,
-    hashers: (RandomState, RandomState),
-}
-
-impl RecentIds {
-    /// False when the id is known.
-    fn insert(&mut self, record: &ChatRecord) -> bool {
-        // Two keyed hashes instead of the texts: 16 bytes an id, and no chance worth naming that two ids agree.
-        let identity = (&record.room, &record.id);
-        let key = u128::from(self.hashers.0.hash_one(identity)) << 64
-            | u128::from(self.hashers.1.hash_one(identity));
-        if !self.known.insert(key) {
-            return false;
-        }
-        self.order.push_back(key);
-        if self.order.len() > RECENT_IDS
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-        true
     }
 }
 

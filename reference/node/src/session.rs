@@ -5,7 +5,7 @@
 //! that it is connected; they only put the verb into a queue, in the order of arrival; and one task per socket takes
 //! them out.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use chat_protocol::{bus::BusFrame, events::Auth, limits::USER_MAX_BYTES};
 use socketioxide::{
@@ -14,17 +14,22 @@ use socketioxide::{
     handler::ConnectHandler,
     socket::DisconnectReason,
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::sleep_until,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{limits, meters, node::Node};
 
 pub(crate) mod answer;
+mod early;
 pub mod late;
-mod send;
+pub(crate) mod send;
 mod verb;
 mod verbs;
 
+use early::EarlySends;
 use verb::{Asked, Queue, Verb};
 
 /// Why a client was not let in; it reads this as the message of its `connect_error`.
@@ -90,11 +95,16 @@ async fn begin(node: Arc<Node>, socket: SocketRef) {
     let Some(mut verbs) = verbs else { return };
     node.meters.sockets.increment(1.0);
     node.meters.sessions.increment(1);
-    let mut session = Session { node, socket, user, rooms: HashSet::new() };
+    let early = EarlySends::of_session();
+    let mut session = Session { node, socket, user, rooms: HashSet::new(), early };
     // Leaving is the session's own last act, so a verb that was being carried out cannot enter a room after that.
     loop {
+        let overdue_at = session.early.overdue_at();
         tokio::select! {
             () = gone.cancelled() => break,
+            () = sleep_until(overdue_at.unwrap_or_else(Instant::now).into()), if overdue_at.is_some() => {
+                session.give_up_early();
+            }
             asked = verbs.recv() => match asked {
                 Some(asked) => session.carry_out(asked).await,
                 None => break,
@@ -111,6 +121,8 @@ struct Session {
     socket: SocketRef,
     user: Arc<str>,
     rooms: HashSet<String>,
+    /// Sends that wait for their rooms.
+    early: EarlySends,
 }
 
 impl Session {

@@ -66,8 +66,14 @@ pub struct Refusal {
 pub enum Code {
     /// The payload is not what the verb takes, or breaks a limit. Sending it again will not help.
     Invalid,
-    /// The socket is not a member of the room.
+    /// The socket is not a member of the room: join it, and send again with the same id. A `send` that comes early in a
+    /// session, as those do that a client kept while it was offline, has waited for that already
+    /// ([`crate::limits::EARLY_SENDS_WAIT_MS`]). Nothing was written.
     NotMember,
+    /// This sender used the id in this room already, for a message with another body, which stands. Sending it again will
+    /// not help; a new id will. Nothing was written, unless both were sent at once: then the second may be in the log, and
+    /// is passed over by everybody who reads it.
+    Conflict,
     /// The node is at a named limit (too many sends in flight). Nothing was written; try again later.
     Busy,
     /// Kafka (in the topology `relay`: Redis) did not confirm in time: the message **may** be in the log. Try again with
@@ -118,7 +124,7 @@ pub struct Left {
 pub struct Send {
     /// Room; the socket must be a member.
     pub room: String,
-    /// The client's own id; the same id sent twice is one message.
+    /// The sender's own id: the same one sent twice by one user to one room is one message.
     pub id: String,
     /// The text.
     pub body: String,

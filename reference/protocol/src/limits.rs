@@ -18,6 +18,14 @@ pub const HISTORY_PAGE_MAX: usize = 200;
 /// Rooms one socket may be in. Bounds the memory a single client can claim on a node.
 pub const ROOMS_PER_SOCKET_MAX: usize = 256;
 
+/// How long after its session began a `send` may wait for the `join` or `resume` of its room, in milliseconds. Clients that
+/// were offline emit what they kept before they can ask for their rooms; asking takes them one round trip. Afterwards such a
+/// `send` is answered `not_member` at once.
+pub const EARLY_SENDS_WAIT_MS: u64 = 3_000;
+
+/// Sends of one socket that may wait so. Beyond it a `send` is answered `busy`.
+pub const EARLY_SENDS_MAX: usize = 256;
+
 /// Largest WebSocket message a client may send: a body of 16 KiB can take six times that in JSON escapes. A larger one ends
 /// the session.
 pub const CLIENT_MESSAGE_BYTES: usize = 128 * 1024;

@@ -7,7 +7,7 @@ use crate::limits;
 /// One chat message as it stands in the Kafka log (JSON; the record's key is the room).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatRecord {
-    /// Id chosen by the client, unique within the room.
+    /// Id chosen by the client, unique among the messages of its sender in the room.
     pub id: String,
     /// Room the message was sent to.
     pub room: String,
@@ -17,6 +17,18 @@ pub struct ChatRecord {
     pub body: String,
     /// Wall clock of the node that accepted it, in milliseconds since the Unix epoch. For people, not for order.
     pub sent_at_ms: i64,
+}
+
+/// What a message is known by, in every ledger. A record with the same three is the same message, sent again; if its body
+/// is another one, the first record stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity<'a> {
+    /// Room.
+    pub room: &'a str,
+    /// User who sent it.
+    pub sender: &'a str,
+    /// The sender's id for it.
+    pub id: &'a str,
 }
 
 /// Why a message can be in no ledger.
@@ -62,6 +74,11 @@ impl ChatRecord {
         let record: Self = serde_json::from_slice(value)?;
         record.check()?;
         Ok(record)
+    }
+
+    /// What it is known by.
+    pub fn identity(&self) -> Identity<'_> {
+        Identity { room: &self.room, sender: &self.sender, id: &self.id }
     }
 
     /// Checks what every ledger must be able to hold.

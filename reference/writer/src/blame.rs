@@ -31,7 +31,7 @@ pub fn of_sqlstate(code: &str) -> Blame {
         // An index row or a value beyond a fixed limit of PostgreSQL. The rest of class 54 (statement too complex, too
         // many columns) speaks of our SQL and not of a record.
         "54000" => Blame::Record,
-        // A repeated message is no violation (`on conflict (room, id) do nothing`). Another one at a known offset is: the log
+        // A repeated message is no violation (`on conflict (room, sender, id) do nothing`). Another one at a known offset is: the log
         // was cut, and the record is as good as any.
         "23505" | "23P01" => Blame::Database,
         // Data exceptions (22021: U+0000 in a text) and constraints (23514: a check).

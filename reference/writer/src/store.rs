@@ -24,7 +24,7 @@ const WRITE: &str = "\
 with written as (
     insert into messages (room, id, partition, kafka_offset, sender, body, sent_at_ms)
     select * from unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::text[], $6::text[], $7::bigint[])
-    on conflict (room, id) do nothing
+    on conflict (room, sender, id) do nothing
     returning 1
 ), moved as (
     insert into writer_offsets (topic, partition, next_offset)
@@ -33,6 +33,14 @@ with written as (
     do update set next_offset = greatest(writer_offsets.next_offset, excluded.next_offset)
 )
 select count(*) from written";
+
+/// Those of some messages whose row has another body: their sender used one id for two messages, and the first one stands.
+/// Asked only when not every row was new.
+const CONFLICTS: &str = "\
+select given.room, given.sender, given.id
+from unnest($1::text[], $2::text[], $3::text[], $4::text[]) as given (room, sender, id, body)
+join messages using (room, sender, id)
+where messages.body <> given.body";
 
 /// Only a server that takes writes is of use: a standby, or a server set read-only because its disk is full, answers
 /// `select 1` as well.
@@ -84,6 +92,18 @@ impl StoreError {
     }
 }
 
+/// Room, sender and id of a message whose row is another's.
+pub type Taken = (String, String, String);
+
+/// What became of the messages of a batch.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// Rows that were not there before.
+    pub new: u64,
+    /// Messages that are no row, as theirs has another body.
+    pub conflicts: Vec<Taken>,
+}
+
 /// The writer's view of PostgreSQL.
 #[derive(Debug)]
 pub struct Store {
@@ -108,13 +128,18 @@ impl Store {
         self.connection = None;
     }
 
-    /// Stores the messages among `entries` and moves the offsets to `ends`. Returns how many rows were new.
+    /// Stores the messages among `entries` and moves the offsets to `ends`.
     ///
     /// # Errors
     ///
     /// Nothing was stored, unless the answer was lost on the way. If the error blames a record, the connection lives.
-    pub async fn write(&mut self, entries: &[Entry], ends: &BTreeMap<i32, i64>) -> Result<u64, StoreError> {
+    pub async fn write(
+        &mut self,
+        entries: &[Entry],
+        ends: &BTreeMap<i32, i64>,
+    ) -> Result<Stored, StoreError> {
         let rows = Columns::of(entries);
+        let (given, messages) = (rows.clone(), rows.ids.len());
         let partitions: Vec<i32> = ends.keys().copied().collect();
         let offsets: Vec<i64> = ends.values().copied().collect();
         let topic = self.topic.clone();
@@ -131,7 +156,19 @@ impl Store {
             .bind(offsets);
         let limit = self.answer_timeout;
         let count = self.ask("writing", limit, async |connection| query.fetch_one(connection).await).await?;
-        Ok(u64::try_from(count).unwrap_or(0))
+        let new = u64::try_from(count).unwrap_or(0);
+        let conflicts = if new < messages as u64 { self.conflicts(given).await? } else { Vec::new() };
+        Ok(Stored { new, conflicts })
+    }
+
+    async fn conflicts(&mut self, given: Columns<'_>) -> Result<Vec<Taken>, StoreError> {
+        let query = sqlx::query_as::<_, Taken>(CONFLICTS)
+            .bind(given.rooms)
+            .bind(given.senders)
+            .bind(given.ids)
+            .bind(given.bodies);
+        let limit = self.answer_timeout;
+        self.ask("looking for conflicts", limit, async |connection| query.fetch_all(connection).await).await
     }
 
     /// The first offset not yet dealt with, for those of `partitions` of which PostgreSQL knows.
@@ -189,7 +226,7 @@ impl Store {
 }
 
 /// One vector per column, as `unnest` wants them.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Columns<'a> {
     rooms: Vec<&'a str>,
     ids: Vec<&'a str>,
@@ -313,6 +350,7 @@ fn migrations() -> Migrator {
     Migrator::with_migrations(vec![
         migration(1, "messages", include_str!("../../../migrations/0001_messages.sql")),
         migration(2, "writer offsets", include_str!("../../../migrations/0002_writer_offsets.sql")),
+        migration(3, "message identity", include_str!("../../../migrations/0003_message_identity.sql")),
     ])
 }
 

@@ -83,16 +83,14 @@ impl Participant {
         if !self.fits_topology(receipt.position) {
             return Err(format!("message {} in room {}: {}", record.id, record.room, OTHER_TOPOLOGY));
         }
-        let planned = Plan::message_of(&record.id)
-            .and_then(|message| Some((message, *world.arrivals.list.get(message as usize)?)));
-        let Some((message, arrival)) = planned else {
-            return Err(format!("message {} in room {}: no such message is planned", record.id, record.room));
+        let sender = Plan::user_named(&record.sender);
+        let planned = sender.and_then(|sender| world.arrivals.sent_by(sender, &record.id));
+        let Some(message) = planned else {
+            let Record { id, room, sender, .. } = record;
+            return Err(format!("message {id} in room {room} by {sender}, who was to send no such message"));
         };
-        if arrival.room != room {
+        if world.arrivals.list.get(message as usize).is_none_or(|arrival| arrival.room != room) {
             return Err(format!("message {} in room {}, sent to another", record.id, record.room));
-        }
-        if record.sender.strip_prefix("user-").and_then(|user| user.parse().ok()) != Some(arrival.user) {
-            return Err(format!("message {} with sender {}, sent by another", record.id, record.sender));
         }
         if !world.bodies.matches(&world.arrivals, message, &record.body) {
             return Err(format!("message {} with another body ({} bytes)", record.id, record.body.len()));

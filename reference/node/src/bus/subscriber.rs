@@ -125,7 +125,7 @@ fn handle(node: &Arc<Node>, message: &Message) -> bool {
             let record = Arc::new(record);
             let offered = node.hub.offer(position, Arc::clone(&record), Via::Bus);
             if node.bugs.has(Bug::EveryNodeRelays) && offered != Some(Offered::Stale) {
-                wronged(Bug::EveryNodeRelays, &record.id);
+                wronged(Bug::EveryNodeRelays, &record);
                 // The future is dropped: the copy is nobody's promise.
                 drop(node.producer.enqueue(position.partition, &record));
             }

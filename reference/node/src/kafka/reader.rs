@@ -36,12 +36,12 @@ pub enum ReadError {
 /// A piece of the log.
 #[derive(Debug)]
 pub struct Read {
-    /// The messages asked for, without retries.
+    /// The messages asked for, without what was said before.
     pub entries: Vec<Entry>,
     /// Where to go on.
     pub next: i64,
-    /// Ids of the messages of the room that stand before the piece, as far as it looked back.
-    pub before: Vec<String>,
+    /// Senders and ids of the messages of the room that stand before the piece, as far as it looked back.
+    pub before: Vec<(String, String)>,
 }
 
 /// Which messages of the log are wanted.
@@ -156,7 +156,7 @@ fn read(consumer: &BaseConsumer, topic: &str, piece: &Piece) -> Result<Read, Rea
 
 fn collect(consumer: &BaseConsumer, start: i64, piece: &Piece) -> Result<Read, ReadError> {
     let deadline = Instant::now() + limits::LOG_READ;
-    let mut seen: HashSet<(String, String)> = HashSet::new();
+    let mut seen: HashSet<(String, String, String)> = HashSet::new();
     let mut read = Read { entries: Vec::new(), next: piece.from, before: Vec::new() };
     let mut first = true;
     while read.next < piece.to && read.entries.len() < piece.most {
@@ -186,12 +186,12 @@ fn collect(consumer: &BaseConsumer, start: i64, piece: &Piece) -> Result<Read, R
         let wanted = offset >= piece.from;
         if let Some(record) = record
             && piece.room.as_ref().is_none_or(|room| record.room == *room)
-            && seen.insert((record.room.clone(), record.id.clone()))
+            && seen.insert((record.room.clone(), record.sender.clone(), record.id.clone()))
         {
             if wanted {
                 read.entries.push((offset, Arc::new(record)));
             } else {
-                read.before.push(record.id);
+                read.before.push((record.sender, record.id));
             }
         }
         if wanted {

@@ -31,7 +31,7 @@ impl LateProducer {
         let guess = node.hub.partition(partition).and_then(crate::partition::Partition::next).unwrap_or(0);
         node.meters.acked.increment(1);
         // Every one: where it will stand, if it ever does, is a guess.
-        wronged(Bug::AckBeforeProduce, &record.id);
+        wronged(Bug::AckBeforeProduce, &record);
         answer.ok(Sent { id: record.id.clone(), position: Some(Position { partition, offset: guess }) });
         if (self.sent.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(LATE_PRODUCE_FORGETS_EVERY) {
             return;

@@ -18,33 +18,49 @@ use rdkafka::producer::DeliveryFuture;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::{kafka::producer::NotTaken, node::Node, sequencer::Via};
+use crate::{hub::Claim, kafka::producer::NotTaken, node::Node, sequencer::Via};
 
 use super::{Session, answer::Answer};
 
+/// For people.
+pub(crate) const CONFLICT: &str =
+    "this id was used in this room for another message of yours; take a new one";
+
 impl Session {
     pub(super) fn send(&mut self, Send { room, id, body }: Send, answer: Answer, at: Instant) {
+        let record = ChatRecord { id, room, sender: self.user.to_string(), body, sent_at_ms: now_ms() };
+        if let Err(unacceptable) = record.check() {
+            return self.refuse(answer, Code::Invalid, &unacceptable.to_string());
+        }
+        let record = Arc::new(record);
+        if self.rooms.contains(&record.room) {
+            self.append(record, answer, at)
+        } else {
+            self.send_early(record, answer, at)
+        }
+    }
+
+    pub(super) fn refuse(&self, answer: Answer, code: Code, message: &str) {
+        self.node.meters.refused.increment(1);
+        answer.refuse(code, message);
+    }
+
+    /// Sends what was found acceptable, to a room that was joined.
+    pub(super) fn append(&self, record: Arc<ChatRecord>, answer: Answer, at: Instant) {
         let node = &self.node;
-        let refuse = |answer: Answer, code, message: &str| {
-            node.meters.refused.increment(1);
-            answer.refuse(code, message);
-        };
+        let refuse = |answer, code, message: &str| self.refuse(answer, code, message);
         if node.health.draining() {
             return refuse(answer, Code::Draining, "this node is draining; connect to another one");
         }
-        if !self.rooms.contains(&room) {
-            return refuse(answer, Code::NotMember, "join the room first");
-        }
-        let record = ChatRecord { id, room, sender: self.user.to_string(), body, sent_at_ms: now_ms() };
-        if let Err(unacceptable) = record.check() {
-            return refuse(answer, Code::Invalid, &unacceptable.to_string());
-        }
+        let Some(claim) = node.hub.claim(&record) else {
+            return refuse(answer, Code::Conflict, CONFLICT);
+        };
         if let Some(relay) = &node.relay {
-            return relay.send(node, record, answer, at);
+            return relay.send(node, &record, claim, answer, at);
         }
         let (partition, _) = node.hub.home(&record.room);
         if let Some(late) = &node.late {
-            return late.send(node, partition, record, answer);
+            return late.send(node, partition, Arc::unwrap_or_clone(record), answer);
         }
         let Ok(permit) = Arc::clone(&node.sends).try_acquire_owned() else {
             return refuse(answer, Code::Busy, "too many messages wait for Kafka");
@@ -53,7 +69,7 @@ impl Session {
             Ok(confirmation) => {
                 let node = Arc::clone(node);
                 tokio::spawn(async move {
-                    confirm(&node, confirmation, record, answer, at).await;
+                    confirm(&node, confirmation, record, claim, answer, at).await;
                     // Only now: what Kafka may still write takes memory, whether its client was answered or not.
                     drop(permit);
                 });
@@ -68,7 +84,8 @@ impl Session {
 async fn confirm(
     node: &Arc<Node>,
     mut report: DeliveryFuture,
-    record: ChatRecord,
+    record: Arc<ChatRecord>,
+    claim: Claim,
     answer: Answer,
     at: Instant,
 ) {
@@ -84,10 +101,15 @@ async fn confirm(
     match outcome {
         Ok(Ok(delivery)) if delivery.offset >= 0 => {
             let position = Position { partition: delivery.partition, offset: delivery.offset };
-            let record = Arc::new(record);
             node.hub.offer(position, Arc::clone(&record), Via::Own);
             node.bus.message(position, &record);
+            let conflict = claim.lost();
             if let Some(answer) = answer {
+                // Sent at the same time as the one that stands, by way of another node.
+                if conflict {
+                    node.meters.refused.increment(1);
+                    return answer.refuse(Code::Conflict, CONFLICT);
+                }
                 node.meters.acked.increment(1);
                 node.meters.ack_seconds.record(at.elapsed().as_secs_f64());
                 answer.ok(Sent { id: record.id.clone(), position: Some(position) });

@@ -31,12 +31,20 @@ impl Session {
     pub(super) async fn carry_out(&mut self, Asked { verb, answer, at }: Asked) {
         match verb {
             Verb::Send(send) => self.send(send, answer, at),
-            Verb::Join(join) => reply(answer, self.join(join).await),
+            Verb::Join(join) => {
+                let room = join.room.clone();
+                reply(answer, self.join(join).await);
+                self.send_what_waited(&room);
+            }
             Verb::Leave(Leave { room }) => {
                 self.leave(&room);
                 answer.ok(Left { room });
             }
-            Verb::Resume(resume) => self.resume(resume, answer).await,
+            Verb::Resume(resume) => {
+                let room = resume.room.clone();
+                self.resume(resume, answer).await;
+                self.send_what_waited(&room);
+            }
             Verb::History(history) => self.history(history, answer),
             Verb::Typing(typing) => reply(answer, self.typing(typing)),
             Verb::Presence(Join { room }) => reply(answer, self.presence(room)),

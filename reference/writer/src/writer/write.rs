@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use chat_process::emit;
 use metrics::{counter, histogram};
 use rdkafka::Offset;
 use rdkafka::consumer::{CommitMode, Consumer};
@@ -13,7 +14,6 @@ use crate::batch::{self, Entry};
 use crate::blame::Blame;
 use crate::bugs::Bug;
 use crate::consumer;
-use crate::telemetry::emit;
 
 impl Writer {
     /// Writes what is held. If PostgreSQL fails, the gate is shut afterwards.
@@ -70,7 +70,18 @@ impl Writer {
         while let Some(run) = runs.pop() {
             let part = &entries[run.clone()];
             match self.store.write(part, &batch::ends(part)).await {
-                Ok(new) => rows += new,
+                Ok(stored) => {
+                    rows += stored.new;
+                    for (room, sender, id) in stored.conflicts {
+                        counter!("chat_writer_conflicts_total").increment(1);
+                        tracing::warn!(
+                            room,
+                            sender,
+                            id,
+                            "an id used again for another message: the first one stands"
+                        );
+                    }
+                }
                 Err(error) if error.blame() == Blame::Database => return Err(error.into()),
                 Err(error) if part.len() == 1 => {
                     self.set_aside(&part[0], &error.to_string()).await?;
