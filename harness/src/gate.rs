@@ -38,7 +38,7 @@ pub const PAIRS_MAX: usize = 2 * (ROUNDS_PER_LOOK * PAIRS_PER_ROUND) as usize;
 /// machine within a round, and mirroring what is left of it over two rounds. Yields the number of the pair and the build.
 pub fn order(round: u32, pairs: u32) -> impl Iterator<Item = (u32, Arm)> {
     (0..pairs).flat_map(move |pair| {
-        let first = if (round + pair) % 2 == 0 { Arm::Baseline } else { Arm::Candidate };
+        let first = if (round + pair).is_multiple_of(2) { Arm::Baseline } else { Arm::Candidate };
         [(pair, first), (pair, first.other())]
     })
 }
