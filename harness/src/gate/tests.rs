@@ -251,8 +251,8 @@ fn a_recording_of_equal_builds_gives_no_false_alarms_and_shows_what_is_put_on_to
 
 /// 96 slices of one build over 16 restarts of both clusters, and as many of it against itself with nodes that burn 10 % more,
 /// on two cores that compilers shared with them: loads of 5 to 17. A quiet machine has to be recorded anew
-/// (`squall gate --calibrate --rounds 34`, and again with `--plant 10 --rounds 17`) before the goals for `unknown` can be
-/// shown: the writer's figures and the medians vary by 10 to 13 % here, where a quiet one shows 2 %.
+/// (`squall gate --calibrate --rounds 34`, and again with `--plant 10 --rounds 17`) before the goal for `unknown` can be
+/// shown: in the first, the writer's figures and the medians vary by 10 to 13 %, and a third of its gates cannot tell.
 fn recorded(lines: &str) -> Vec<Slice> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -267,9 +267,10 @@ fn a_recording_of_a_loud_machine_gives_hardly_a_false_verdict() {
     let (same, ten, twenty) = (rates(0.0), rates(0.10), rates(0.20));
     assert!(same.slower <= 0.02, "{same:?}");
     assert!(ten.slower >= 0.90 && ten.not_slower <= 0.02, "{ten:?}");
-    assert!(twenty.slower >= 0.94 && twenty.not_slower == 0.0, "{twenty:?}");
+    // What is missing is unknown: gates with more than a fifth of their slices void.
+    assert!(twenty.slower >= 0.92 && twenty.not_slower <= 0.001, "{twenty:?}");
 
     let planted = recorded(include_str!("../../tests/recordings/gate-plus-10.jsonl"));
     let found = calibration::resample(&planted, calibration::Draw::TwoBuilds, GATES, 11).unwrap();
-    assert!(found.slower >= 0.80 && found.not_slower <= 0.05, "{found:?}");
+    assert!(found.slower >= 0.95 && found.not_slower <= 0.02, "{found:?}");
 }
