@@ -15,7 +15,7 @@ pub fn table(a: &Report, b: &Report) -> String {
     for one in &a.latency {
         let same = b.latency.iter().find(|it| (&it.what, &it.span) == (&one.what, &one.span));
         let Some(other) = same else { continue };
-        let name = |quantile: &str| format!("{} {} {quantile}, ms", one.what, one.span);
+        let name = |quantile: &str| format!("{} {} {quantile}", one.what, one.span);
         row(name("p50"), one.p50_us, other.p50_us, millis);
         row(name("p99"), one.p99_us, other.p99_us, millis);
         row(name("max"), one.max_us, other.max_us, millis);
