@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::middleware;
 use chat_protocol::{
     Topology,
     lifecycle::{EXIT_OK, EXIT_UNAVAILABLE, EXIT_USAGE, LifecycleEvent},
@@ -18,7 +19,6 @@ use tokio::{
     sync::Semaphore,
     time::{interval, timeout},
 };
-use tower_http::cors::CorsLayer;
 use tracing::{error, warn};
 
 use crate::{
@@ -39,6 +39,7 @@ use crate::{
     listener::Deadlined,
     meters::{self, Meters},
     node::Node,
+    origins,
     presence::Presence,
     relay::Relay,
     session::{self, late::LateProducer},
@@ -86,7 +87,7 @@ pub async fn serve(config: Config) -> Result<u8, StartError> {
     // Signals first: whoever sees `listening` may already stop us.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let listener =
-        Deadlined::bind(config.listen).map_err(|error| StartError::Listen(config.listen, error))?;
+        Deadlined::bind(config.listen, config.connections_per_address).map_err(|error| StartError::Listen(config.listen, error))?;
     let addr = listener.local_addr()?;
     let metrics = meters::install()?;
 
@@ -103,7 +104,11 @@ pub async fn serve(config: Config) -> Result<u8, StartError> {
         .transports([TransportType::Polling, TransportType::Websocket])
         .build_layer();
     session::serve(&io, Arc::clone(&node));
-    let routes = http::routes(Arc::clone(&node.health), metrics).layer(layer).layer(CorsLayer::permissive());
+    let origins = node.config.origins.clone();
+    let routes = http::routes(Arc::clone(&node.health), metrics)
+        .layer(layer)
+        .layer(origins::cors(&origins))
+        .layer(middleware::from_fn_with_state(origins, origins::only_listed));
     emit!(node.config.name, LifecycleEvent::Listening, addr = %addr);
     let server = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
