@@ -123,7 +123,9 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 fn origin(text: &str) -> Result<HeaderValue, String> {
-    let bare = text.split_once("://").is_some_and(|(scheme, host)| !scheme.is_empty() && !host.is_empty() && !host.contains('/'));
+    let bare = text
+        .split_once("://")
+        .is_some_and(|(scheme, host)| !scheme.is_empty() && !host.is_empty() && !host.contains('/'));
     let value = HeaderValue::from_str(text).ok().filter(|_| bare);
     value.ok_or_else(|| "must be scheme://host or scheme://host:port, without a path".to_owned())
 }

@@ -53,7 +53,8 @@ mod tests {
     fn a_page_is_let_in_by_the_list_or_as_the_nodes_own() {
         let origins = [HeaderValue::from_static("https://chat.example.org")];
         let from = |origin: Option<&'static str>| {
-            let mut headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("127.0.0.1:8080"))]);
+            let mut headers =
+                HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("127.0.0.1:8080"))]);
             headers.extend(origin.map(|origin| (header::ORIGIN, HeaderValue::from_static(origin))));
             headers
         };

@@ -86,8 +86,8 @@ impl StartError {
 pub async fn serve(config: Config) -> Result<u8, StartError> {
     // Signals first: whoever sees `listening` may already stop us.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let listener =
-        Deadlined::bind(config.listen, config.connections_per_address).map_err(|error| StartError::Listen(config.listen, error))?;
+    let listener = Deadlined::bind(config.listen, config.connections_per_address)
+        .map_err(|error| StartError::Listen(config.listen, error))?;
     let addr = listener.local_addr()?;
     let metrics = meters::install()?;
 

@@ -24,8 +24,8 @@ use crate::{limits, meters, node::Node};
 
 pub(crate) mod answer;
 mod early;
-mod rate;
 pub mod late;
+mod rate;
 pub(crate) mod send;
 mod verb;
 mod verbs;

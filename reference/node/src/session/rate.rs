@@ -1,6 +1,6 @@
 //! How much one client may send.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::{config::Config, limits::RATE_BURST};
 
@@ -60,6 +60,8 @@ impl Allowance {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn allowance(sends: u32, bytes: u32, now: Instant) -> Allowance {
