@@ -4,7 +4,6 @@
 
 pub mod binaries;
 pub mod clock;
-mod lifecycle;
 mod observe;
 pub mod process;
 
@@ -17,6 +16,7 @@ use crate::{
     history::{EventKind, Recorder},
     os::process::Identity,
     plan::{Plan, ProcessName},
+    target::Names,
     wait::{self, WaitError},
 };
 
@@ -134,32 +134,6 @@ pub struct ClusterSpec<'a> {
     pub logs: PathBuf,
     /// Names that keep runs apart where services are shared.
     pub names: Names,
-}
-
-/// Names of the things that live in shared services.
-#[derive(Debug, Clone)]
-pub struct Names {
-    /// Topic of messages.
-    pub topic: String,
-    /// Topic of dead letters.
-    pub dead_letters: String,
-    /// Consumer group of the writers.
-    pub group: String,
-    /// Prefix of the Redis channels.
-    pub channel: String,
-}
-
-impl Names {
-    /// The protocol's defaults when the services are ours alone; suffixed by the run otherwise.
-    pub fn new(run_id: &str, shared: bool) -> Self {
-        let suffix = if shared { format!(".{run_id}") } else { String::new() };
-        Self {
-            topic: format!("chat.messages{suffix}"),
-            dead_letters: format!("chat.messages.dead{suffix}"),
-            group: format!("chat-writer{suffix}"),
-            channel: format!("{}{suffix}", chat_protocol::bus::DEFAULT_CHANNEL),
-        }
-    }
 }
 
 impl Cluster {

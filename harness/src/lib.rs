@@ -17,5 +17,6 @@ pub mod run;
 pub mod scenario;
 pub mod shrink;
 pub mod surroundings;
+pub mod target;
 pub mod verifier;
 pub mod wait;

@@ -9,10 +9,10 @@ mod rounds;
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use crate::{
-    cluster::Names,
     environment::Endpoints,
     history::{EventKind, Ledger, Recorder},
     plan::{Arrivals, Plan},
+    target::Names,
 };
 
 pub use kafka::{KafkaError, create_topics};

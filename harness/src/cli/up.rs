@@ -84,7 +84,7 @@ fn addresses(sut: &SystemUnderTest, processes: &[ProcessName]) -> String {
     for process in processes {
         if let Some(address) = cluster.address(*process) {
             let serves = match process {
-                ProcessName::Node(_) => "Socket.IO, /readyz, /metrics",
+                ProcessName::Node(_) => "the chat page, Socket.IO, /readyz, /metrics",
                 ProcessName::Writer(_) => "/readyz, /metrics",
             };
             lines.push(format!("{:<11} http://{address}   ({serves})", process.to_string()));

@@ -11,12 +11,12 @@ use tokio::{
     sync::OnceCell,
 };
 
-use crate::{cluster::ClusterError, plan::ProcessName, progress::Progress, surroundings};
+use crate::{cluster::ClusterError, plan::ProcessName, progress::Progress, surroundings, target::reference};
 
 /// The builds of this process, clean and planted: cargo is asked once, not before every run.
 static BUILT: [OnceCell<()>; 2] = [OnceCell::const_new(), OnceCell::const_new()];
 
-/// The folder that holds `chat-node` and `chat-writer`, and their builds with planted bugs.
+/// The folder that holds the programs under test, and their builds with planted bugs.
 #[derive(Debug, Clone)]
 pub struct Binaries {
     folder: PathBuf,
@@ -61,10 +61,7 @@ impl Binaries {
 
     /// The binary of a process.
     pub fn of(&self, process: ProcessName) -> PathBuf {
-        let name = match process {
-            ProcessName::Node(_) => "chat-node",
-            ProcessName::Writer(_) => "chat-writer",
-        };
+        let name = reference::program(process);
         if self.planted { self.folder.join(format!("{name}-planted")) } else { self.folder.join(name) }
     }
 

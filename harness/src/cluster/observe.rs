@@ -7,11 +7,14 @@ use std::{
 
 use tokio::net::TcpStream;
 
-use super::Names;
 use crate::{
     environment::{Endpoints, groups},
     os::process::state,
     plan::ProcessName,
+    target::{
+        Names,
+        reference::{ALIVE_PATH, METRICS_PATH, READY_PATH},
+    },
 };
 
 /// A health check answers within this, or the process is not well.
@@ -30,7 +33,7 @@ pub(super) fn client() -> reqwest::Client {
 
 /// `/readyz` says 200; otherwise what it says.
 pub(super) async fn ready(http: &reqwest::Client, address: SocketAddr) -> Result<(), String> {
-    let answer = http.get(format!("http://{address}/readyz")).send().await.map_err(|error| {
+    let answer = http.get(format!("http://{address}{READY_PATH}")).send().await.map_err(|error| {
         if error.is_timeout() { format!("{address} does not answer") } else { format!("{address} refuses") }
     })?;
     if answer.status().is_success() {
@@ -77,13 +80,13 @@ pub(super) async fn metrics(
     address: SocketAddr,
     limit: Duration,
 ) -> Result<String, reqwest::Error> {
-    let answer = http.get(format!("http://{address}/metrics")).timeout(limit).send().await?;
+    let answer = http.get(format!("http://{address}{METRICS_PATH}")).timeout(limit).send().await?;
     answer.error_for_status()?.text().await
 }
 
 /// Seconds from our clock to that of whoever answers there, by the `Date` of the answer.
 pub(super) async fn clock_offset(http: &reqwest::Client, address: SocketAddr) -> Result<i64, String> {
-    let answer = http.get(format!("http://{address}/healthz")).send().await;
+    let answer = http.get(format!("http://{address}{ALIVE_PATH}")).send().await;
     let answer = answer.map_err(|error| format!("{address} does not answer: {error}"))?;
     let date = answer.headers().get(reqwest::header::DATE).ok_or("the answer has no Date")?;
     let date = date.to_str().map_err(|error| error.to_string())?;

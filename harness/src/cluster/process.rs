@@ -16,7 +16,7 @@ use std::{
 use nix::sys::signal::Signal;
 
 use crate::{
-    cluster::{ClusterError, ClusterSpec, clock::WallClock, lifecycle},
+    cluster::{ClusterError, ClusterSpec, clock::WallClock},
     environment::{
         Environment,
         child::{Child, ChildSpec, Stdout},
@@ -24,6 +24,7 @@ use crate::{
     },
     history::{EventKind, Recorder},
     plan::ProcessName,
+    target::reference,
 };
 
 /// Everything needed to start a process, any number of times, at the same address.
@@ -49,33 +50,7 @@ impl Launch {
         let port = ports.free().map_err(|source| ClusterError::Port { process: name.to_string(), source })?;
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let endpoints = environment.endpoints(name);
-        let plan = &spec.plan.cluster;
-        let mut args = vec![
-            format!("--name={name}"),
-            format!("--listen={listen}"),
-            format!("--kafka-brokers={}", endpoints.kafka_brokers),
-            format!("--topic={}", spec.names.topic),
-            format!("--postgres-url={}", endpoints.postgres_url),
-        ];
-        args.extend(
-            endpoints.kafka_options.iter().map(|(key, value)| format!("--kafka-option={key}={value}")),
-        );
-        let (extra, bug) = match name {
-            ProcessName::Node(_) => {
-                args.push(format!("--redis-url={}", endpoints.redis_url));
-                args.push(format!("--redis-channel={}", spec.names.channel));
-                args.push(format!("--partitions={}", plan.partitions));
-                args.push(format!("--topology={}", plan.topology));
-                (&plan.node_flags, &plan.node_bug)
-            }
-            ProcessName::Writer(_) => {
-                args.push(format!("--dead-letter-topic={}", spec.names.dead_letters));
-                args.push(format!("--group={}", spec.names.group));
-                (&plan.writer_flags, &plan.writer_bug)
-            }
-        };
-        args.extend(extra.iter().cloned());
-        args.extend(bug.iter().map(|bug| format!("--bug={bug}")));
+        let args = reference::arguments(name, listen, &endpoints, &spec.names, &spec.plan.cluster);
         let clock = WallClock::of(name, spec.plan, &spec.logs)?;
         let mut env = vec![("RUST_BACKTRACE".to_owned(), "1".to_owned())];
         env.extend(clock.iter().flat_map(WallClock::environment));
@@ -179,7 +154,7 @@ fn follow(
     let mut file = file.map_err(|source| ClusterError::Log { log: log.display().to_string(), source })?;
     let (name, recorder) = (name.to_owned(), recorder.clone());
     Ok(Box::new(move |line| {
-        if let Some(event) = lifecycle::parse(&line) {
+        if let Some(event) = reference::lifecycle::parse(&line) {
             recorder.record(EventKind::Lifecycle { process: name.clone(), event });
         }
         // A log that cannot be written must not stop the reading: a full pipe would freeze the process under test.

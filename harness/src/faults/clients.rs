@@ -10,8 +10,6 @@
 //!
 //! Only nodes that lived through are compared with themselves: a connection that a killed node took along is no evidence.
 
-mod counters;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -19,12 +17,12 @@ use std::{
 
 use async_trait::async_trait;
 
-use self::counters::Counters;
 use crate::{
-    cluster::PROBE_SOURCE,
+    cluster::{Cluster, PROBE_SOURCE},
     faults::{Fault, FaultError, Seen, SystemUnderTest},
     os::sockets::{self, Socket},
     plan::{ClientFault, ProcessName},
+    target::ClientCounters,
     wait,
 };
 
@@ -45,6 +43,9 @@ const WAITING_BYTES: u64 = 2_048;
 const COUNTED_LEAST: u64 = 3;
 /// Longest look for replaced connections when a storm should be over.
 const CALM_LONGEST: Duration = Duration::from_secs(3);
+
+/// A node answers within this, or its counters are not to be had: the probe must not outlast what it looks for.
+const ANSWER_LIMIT: Duration = Duration::from_millis(400);
 
 /// A fault that clients act out, by the plan: it is only looked for.
 #[derive(Debug)]
@@ -119,7 +120,12 @@ struct View {
 struct Node {
     pid: u32,
     sockets: Vec<Socket>,
-    counters: Option<Counters>,
+    counters: Option<ClientCounters>,
+}
+
+/// Asks a node for its counters.
+async fn read(cluster: &Cluster, node: ProcessName) -> Result<ClientCounters, String> {
+    cluster.metrics(node, ANSWER_LIMIT).await.map(|text| ClientCounters::parse(&text))
 }
 
 impl View {
@@ -135,7 +141,7 @@ impl View {
                 });
                 let sockets = clients.copied().collect();
                 async move {
-                    let counters = if counted { counters::read(&sut.cluster, name).await.ok() } else { None };
+                    let counters = if counted { read(&sut.cluster, name).await.ok() } else { None };
                     (name, Node { pid, sockets, counters })
                 }
             },
@@ -166,7 +172,7 @@ impl View {
     }
 
     /// How much counters grew since `before`, on nodes that lived and answered.
-    fn grown(&self, before: &Self, of: impl Fn(&Counters) -> u64) -> u64 {
+    fn grown(&self, before: &Self, of: impl Fn(&ClientCounters) -> u64) -> u64 {
         let both = self
             .same_nodes(before)
             .filter_map(|(then, now)| Some((then.counters.as_ref()?, now.counters.as_ref()?)));

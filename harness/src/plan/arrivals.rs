@@ -77,7 +77,7 @@ impl Arrivals {
     /// every cluster to remember the first. An id is taken once at most, so that room, sender and id still name one message.
     fn reuse_ids(&mut self, per_1000: u32) {
         // A generator of its own: the schedule is the same whatever the share.
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ 0x1d5_0f_07e5);
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ 0x0001_d50f_07e5);
         let mut last_in: HashMap<u32, u32> = HashMap::new();
         for (message, arrival) in (0_u32..).zip(&self.list) {
             let before = last_in.insert(arrival.room, message);

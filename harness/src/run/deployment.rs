@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::RunError;
 use crate::{
-    cluster::{Binaries, Cluster, ClusterSpec, Names, clock},
+    cluster::{Binaries, Cluster, ClusterSpec, clock},
     environment::{self, Environment, EnvironmentSpec, External, Provider, ProviderChoice},
     faults::SystemUnderTest,
     history::{EventKind, Phase, Recorder},
     plan::Plan,
     progress::Progress,
+    target::Names,
     verifier, wait,
 };
 

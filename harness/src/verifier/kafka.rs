@@ -9,16 +9,16 @@ use rdkafka::{
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError as RdError, RDKafkaErrorCode},
-    message::{BorrowedMessage, Headers},
+    message::BorrowedMessage,
     metadata::{MetadataPartition, MetadataTopic},
 };
 
 use super::{Offsets, Reading, planned};
 use crate::{
-    cluster::Names,
     environment::{Endpoints, groups::QUESTION_LIMIT},
     history::{EventKind, Ledger},
     plan::{Arrivals, FaultKind, Plan, poison::is_poison},
+    target::{DeadLetter, Names},
 };
 
 /// Topics are made within this by a broker that has just started, on a busy machine.
@@ -232,20 +232,14 @@ impl Topic {
             let (partition, offset) = (record.partition(), record.offset());
             return EventKind::Poison { ledger, partition, offset, reason: String::new() };
         }
-        let partition = header(record, "partition").and_then(|text| text.parse().ok()).unwrap_or(-1);
-        let offset = header(record, "offset").and_then(|text| text.parse().ok()).unwrap_or(-1);
-        EventKind::Poison { ledger, partition, offset, reason: header(record, "reason").unwrap_or_default() }
+        let letter = DeadLetter::of(record);
+        let (partition, offset) = letter.place.unwrap_or((-1, -1));
+        EventKind::Poison { ledger, partition, offset, reason: letter.reason.unwrap_or_default() }
     }
 }
 
 fn reason_of(record: &BorrowedMessage<'_>) -> String {
-    header(record, "reason").unwrap_or_else(|| "no reason given".to_owned())
-}
-
-fn header(record: &BorrowedMessage<'_>, name: &str) -> Option<String> {
-    let mut headers = record.headers().into_iter().flat_map(Headers::iter);
-    let value = headers.find(|header| header.key == name)?.value?;
-    Some(String::from_utf8_lossy(value).into_owned())
+    DeadLetter::of(record).reason.unwrap_or_else(|| "no reason given".to_owned())
 }
 
 #[cfg(test)]

@@ -8,16 +8,13 @@ use crate::{
     environment::Endpoints,
     history::{EventKind, Ledger},
     plan::{Arrivals, Plan},
+    target::reference::{NEXT_OFFSETS, ROWS},
 };
 
 /// First offset not yet stored, per partition, as the writers keep it beside the rows.
 pub(super) async fn next_offsets(endpoints: &Endpoints, topic: &str) -> Result<Offsets, sqlx::Error> {
     let mut session = PgConnection::connect(&endpoints.postgres_url).await?;
-    let rows: Vec<(i32, i64)> =
-        sqlx::query_as("select partition, next_offset from writer_offsets where topic = $1")
-            .bind(topic)
-            .fetch_all(&mut session)
-            .await?;
+    let rows: Vec<(i32, i64)> = sqlx::query_as(NEXT_OFFSETS).bind(topic).fetch_all(&mut session).await?;
     session.close().await?;
     Ok(rows.into_iter().collect())
 }
@@ -38,12 +35,7 @@ async fn read_into(
     let mut session = PgConnection::connect(&endpoints.postgres_url).await?;
     let mut entries = 0;
     {
-        let mut rows = sqlx::query(
-            "select room, id, sender, partition, kafka_offset, body from messages \
-             where starts_with(room, $1) order by partition, kafka_offset",
-        )
-        .bind(&plan.load.room_prefix)
-        .fetch(&mut session);
+        let mut rows = sqlx::query(ROWS).bind(&plan.load.room_prefix).fetch(&mut session);
         while let Some(row) = rows.try_next().await? {
             entries += 1;
             let (room, id, sender): (String, String, String) =

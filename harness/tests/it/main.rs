@@ -7,6 +7,8 @@ mod clients;
 mod command_line;
 mod environment;
 mod evidence;
+mod npm;
+mod page;
 mod planted;
 mod relay;
 mod scenarios;

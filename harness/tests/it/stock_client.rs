@@ -1,6 +1,6 @@
 //! An unmodified socket.io-client 4.x (Node) on the cluster, over WebSocket and over polling.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, time::Duration};
 
 use harness::plan::{ProcessName, Topology};
 use rdkafka::{
@@ -10,30 +10,10 @@ use rdkafka::{
 };
 use serde_json::{Value, json};
 
-use crate::testbed;
+use crate::{npm, testbed};
 
-/// Puts the client's package in place once per machine, in the build's own folder.
 fn stock_client() -> std::path::PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stock-client");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stock-client");
-    if Command::new("npm").arg("--version").output().is_err() {
-        let apt = "apt-get update -qq && apt-get install -y -qq --no-install-recommends nodejs npm";
-        let installed = Command::new("sh").args(["-c", apt]).output().unwrap();
-        assert!(installed.status.success(), "this test needs node and npm, and could not install them");
-    }
-    std::fs::create_dir_all(&folder).unwrap();
-    for file in std::fs::read_dir(&source).unwrap() {
-        let path = file.unwrap().path();
-        if path.is_file() {
-            std::fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
-        }
-    }
-    if !folder.join("node_modules/socket.io-client/package.json").exists() {
-        let installed =
-            Command::new("npm").args(["ci", "--silent", "--no-audit"]).current_dir(&folder).output().unwrap();
-        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
-    }
-    folder
+    npm::installed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stock-client"), "stock-client")
 }
 
 /// Runs one of the client's scripts; returns what it printed, or, if it failed, all it said.

@@ -36,7 +36,8 @@ fn may_import() -> BTreeMap<String, Vec<String>> {
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() && !path.ends_with("target") {
+        // A folder of cargo's own says so; `target` is a room of ours, too.
+        if path.is_dir() && !path.join("CACHEDIR.TAG").exists() {
             rust_files(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
@@ -148,6 +149,22 @@ fn no_match_over_faults_has_an_arm_for_the_rest() {
 fn the_harness_links_neither_node_nor_writer() {
     let manifest = fs::read_to_string(root().join("harness/Cargo.toml")).unwrap();
     assert!(!manifest.contains("chat-node") && !manifest.contains("chat-writer"));
+}
+
+#[test]
+fn only_the_target_room_names_what_is_under_test() {
+    let mut files = Vec::new();
+    rust_files(&root().join("harness/src"), &mut files);
+    files.retain(|file| !file.to_string_lossy().contains("src/target"));
+    let mut wrong = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let named = ["chat-node", "chat-writer", "chat_node", "chat_writer"].map(|name| text.contains(name));
+        if named.contains(&true) {
+            wrong.push(file);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

@@ -37,8 +37,10 @@ pub struct Config {
     #[arg(long, env = "CHAT_NODE_KAFKA_BROKERS", default_value = "127.0.0.1:9092")]
     pub kafka_brokers: String,
 
-    /// A librdkafka setting as key=value (TLS and SASL come this way); repeatable, comma separated in the environment
-    #[arg(long = "kafka-option", env = "CHAT_NODE_KAFKA_OPTIONS", value_parser = key_value, value_delimiter = ',')]
+    /// A librdkafka setting as key=value (TLS and SASL come this way); repeatable, one a line in the
+    /// environment
+    #[arg(long = "kafka-option", env = "CHAT_NODE_KAFKA_OPTIONS", value_parser = chat_process::kafka::option,
+          value_delimiter = '\n', hide_env_values = true)]
     pub kafka_options: Vec<(String, String)>,
 
     /// Kafka topic that is the log of all messages; created when absent
@@ -112,13 +114,6 @@ impl Config {
         return Bugs::new(self.bug);
         #[cfg(not(feature = "planted-bugs"))]
         Bugs::default()
-    }
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
-        _ => Err("must be key=value".to_owned()),
     }
 }
 

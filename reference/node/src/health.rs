@@ -8,10 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chat_protocol::{Topology, lifecycle::LifecycleEvent};
+use chat_process::emit;
+use chat_protocol::Topology;
 use serde::Serialize;
 
-use crate::{journal::emit, limits};
+use crate::limits;
 
 /// What is known about the dependencies of this node.
 #[derive(Debug)]
@@ -135,7 +136,7 @@ impl Health {
 }
 
 /// Writes a line whenever readiness changes. Never ends.
-pub async fn report(process: String, health: Arc<Health>) {
+pub async fn report(health: Arc<Health>) {
     let mut said: Option<Vec<&'static str>> = None;
     let mut pace = tokio::time::interval(limits::READINESS_EVERY);
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -148,7 +149,7 @@ pub async fn report(process: String, health: Arc<Health>) {
         }
         if said.as_ref() != Some(&readiness.missing) {
             let missing = readiness.missing.join(",");
-            emit!(process, LifecycleEvent::Readiness, ready = readiness.ready, missing);
+            emit!(Readiness, ready = readiness.ready, missing);
             said = Some(readiness.missing);
         }
     }

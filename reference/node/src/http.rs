@@ -1,41 +1,56 @@
-//! The HTTP side of the one port: health, metrics, and the page at `/`. Socket.IO shares it.
+//! The HTTP side of the one port: health, metrics, and the chat page at `/`. Socket.IO shares it.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
     extract::State,
     http::{StatusCode, header},
-    response::{Html, IntoResponse},
+    response::IntoResponse,
     routing::get,
 };
+use chat_protocol::Topology;
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
 
-use crate::health::{Health, Readiness};
-
-/// What the browser gets at `/`.
-const PAGE: &str = include_str!("../web/index.html");
+use crate::{
+    config::Config,
+    health::{Health, Readiness},
+    page,
+};
 
 #[derive(Clone)]
 struct Known {
+    name: Arc<str>,
+    topology: Topology,
     health: Arc<Health>,
     metrics: PrometheusHandle,
 }
 
-/// The routes.
-pub fn routes(health: Arc<Health>, metrics: PrometheusHandle) -> Router {
-    Router::new()
-        .route("/", get(|| async { Html(PAGE) }))
-        // Alive: the process answers. Nothing that a restart of it would not mend belongs here.
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(render))
-        .with_state(Known { health, metrics })
+/// The body of `/about`: for the chat page, which tells people which node they are on and what does not work just now.
+#[derive(Debug, Serialize)]
+struct About {
+    node: Arc<str>,
+    topology: Topology,
+    #[serde(flatten)]
+    readiness: Readiness,
 }
 
-/// With a `Date` of its own: the server keeps one for a second by the wall clock, and so for long when that is set back.
-async fn healthz() -> impl IntoResponse {
-    ([(header::DATE, httpdate::fmt_http_date(SystemTime::now()))], "ok\n")
+/// The routes.
+pub fn routes(config: &Config, health: Arc<Health>, metrics: PrometheusHandle) -> Router {
+    let (name, topology) = (Arc::from(config.name.as_str()), config.topology);
+    page::routes()
+        .route("/about", get(about))
+        .route("/healthz", get(chat_process::alive))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(render))
+        .with_state(Known { name, topology, health, metrics })
+}
+
+/// 200 whatever is missing: it is an answer, not a probe.
+async fn about(State(known): State<Known>) -> Json<About> {
+    let Known { name, topology, health, .. } = known;
+    Json(About { node: name, topology, readiness: health.readiness() })
 }
 
 async fn readyz(State(known): State<Known>) -> (StatusCode, Json<Readiness>) {

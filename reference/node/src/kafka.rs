@@ -23,26 +23,10 @@ pub mod topic;
 #[error("Kafka settings: {0}")]
 pub struct BadSettings(#[from] KafkaError);
 
-/// What every client of this node has in common.
+/// What every client of this node begins with.
 pub fn client(config: &Config, purpose: &str) -> ClientConfig {
-    let mut client = ClientConfig::new();
-    client
-        .set("bootstrap.servers", &config.kafka_brokers)
-        .set("client.id", format!("{}-{purpose}", config.name))
-        // After an outage the defaults wait up to ten seconds before they try again.
-        .set("reconnect.backoff.ms", "100")
-        .set("reconnect.backoff.max.ms", "1000")
-        .set("retry.backoff.max.ms", "1000")
-        // A connection that was black-holed without a reset is noticed by this.
-        .set("socket.timeout.ms", "6000")
-        .set("socket.connection.setup.timeout.ms", "3000")
-        .set("socket.keepalive.enable", "true")
-        .set("topic.metadata.refresh.interval.ms", "10000")
-        .set("log.connection.close", "false");
-    for (key, value) in &config.kafka_options {
-        client.set(key, value);
-    }
-    client
+    let client_id = format!("{}-{purpose}", config.name);
+    chat_process::kafka::client(&config.kafka_brokers, &client_id, &config.kafka_options)
 }
 
 /// A consumer that is assigned by hand and belongs to no group.

@@ -11,11 +11,10 @@
 //! - [`catch_up`]: members that are behind, after `resume` or because they read slowly
 //! - [`relay`]: the other topology, in which all of this but delivery is left aside
 //! - [`hub`]: all partitions; [`presence`], [`history`]: the smaller verbs
-//! - [`serve`]: the life of the process; [`http`], [`origins`], [`listener`], [`health`], [`meters`], [`journal`]: its outside
+//! - [`serve`]: the life of the process; [`http`], [`page`], [`origins`], [`listener`], [`health`], [`meters`]: its outside
 //! - [`config`], [`limits`], [`bugs`]: what it is told, where it stops, how it is wrong on purpose
 
-use chat_protocol::lifecycle::{EXIT_OK, EXIT_PANIC, EXIT_USAGE};
-use clap::{Parser, error::ErrorKind};
+use chat_protocol::lifecycle::EXIT_PANIC;
 
 pub mod bugs;
 pub mod bus;
@@ -25,13 +24,13 @@ pub mod health;
 pub mod history;
 pub mod http;
 pub mod hub;
-pub mod journal;
 pub mod kafka;
 pub mod limits;
 pub mod listener;
 pub mod meters;
 pub mod node;
 pub mod origins;
+pub mod page;
 pub mod partition;
 pub mod presence;
 pub mod recent;
@@ -42,27 +41,19 @@ pub mod sequencer;
 pub mod serve;
 pub mod session;
 
+/// What people see of the log without `RUST_LOG`: the clients' own logs repeat what readiness says.
+const QUIET: &str = "info,fred=error,librdkafka=error,rdkafka=error";
+
 /// The whole program: reads the command line, serves until a signal, and ends the process.
 ///
 /// It ends by `exit`, as the destructors of Kafka clients wait for brokers that may be away.
 pub fn run() -> ! {
-    // Refused only when there is one already, which is as good.
-    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    let code = match config::Config::try_parse() {
-        Ok(config) => start(config),
-        Err(error) => {
-            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // Help goes to stdout and complaints to stderr; a closed pipe is no reason to fail otherwise.
-            drop(error.print());
-            if asked { EXIT_OK } else { EXIT_USAGE }
-        }
-    };
+    let code = chat_process::start::parse().map_or_else(|code| code, start);
     std::process::exit(i32::from(code));
 }
 
 fn start(config: config::Config) -> u8 {
-    journal::open();
-    journal::install_panic_hook(&config.name);
+    chat_process::telemetry::start(&config.name, QUIET);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

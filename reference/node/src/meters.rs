@@ -1,6 +1,6 @@
 //! The counters of a node, as Prometheus sees them at `/metrics`.
 
-use chat_protocol::events::Code;
+use chat_protocol::{events::Code, metrics as names};
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
@@ -69,7 +69,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 
 /// A client's session ended. Looked up each time: sessions last minutes.
 pub fn session_ended(reason: DisconnectReason) {
-    counter!("chat_node_sessions_ended_total", "reason" => reason_label(reason)).increment(1);
+    counter!(names::SESSIONS_ENDED, names::REASON => reason_label(reason)).increment(1);
 }
 
 fn reason_label(reason: DisconnectReason) -> &'static str {
@@ -78,8 +78,8 @@ fn reason_label(reason: DisconnectReason) -> &'static str {
         DisconnectReason::TransportClose => "transport_close",
         DisconnectReason::ClientNSDisconnect => "client_left",
         // Gone without a word, or a frame above the limit: the transport cannot tell us more.
-        DisconnectReason::TransportError => "transport_error",
-        DisconnectReason::PacketParsingError => "malformed",
+        DisconnectReason::TransportError => names::TRANSPORT_ERROR,
+        DisconnectReason::PacketParsingError => names::MALFORMED,
         DisconnectReason::MultipleHttpPollingError => "two_polls",
         DisconnectReason::HeartbeatTimeout => "heartbeat",
         DisconnectReason::ServerNSDisconnect => "disconnected_by_node",
@@ -100,7 +100,7 @@ pub fn verb_refused(code: Code) {
         Code::TooSlow => "too_slow",
         Code::OutOfRange => "out_of_range",
     };
-    counter!("chat_node_verbs_refused_total", "code" => label).increment(1);
+    counter!(names::VERBS_REFUSED, names::CODE => label).increment(1);
 }
 
 /// An ack was dropped, as too many of its socket wait already ([`crate::limits::ACKS_WAITING`]).
@@ -140,8 +140,8 @@ impl Default for Meters {
         describe_counter!("chat_node_too_slow_total", "Members disconnected as too slow");
         describe_counter!("chat_node_relayed_total", "Messages relayed from Redis to Kafka, by fate");
         describe_counter!("chat_node_sessions_total", "Sessions that began");
-        describe_counter!("chat_node_sessions_ended_total", "Sessions that ended, by reason");
-        describe_counter!("chat_node_verbs_refused_total", "Verbs answered with an error, by code");
+        describe_counter!(names::SESSIONS_ENDED, "Sessions that ended, by reason");
+        describe_counter!(names::VERBS_REFUSED, "Verbs answered with an error, by code");
         describe_counter!(
             "chat_node_acks_dropped_total",
             "Acks dropped, their client asking on without reading"

@@ -7,9 +7,10 @@ use std::{
 };
 
 use axum::middleware;
+use chat_process::emit;
 use chat_protocol::{
     Topology,
-    lifecycle::{EXIT_OK, EXIT_UNAVAILABLE, EXIT_USAGE, LifecycleEvent},
+    lifecycle::{EXIT_OK, EXIT_UNAVAILABLE, EXIT_USAGE},
     limits::CLIENT_MESSAGE_BYTES,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -29,7 +30,6 @@ use crate::{
     history::Archive,
     http,
     hub::Hub,
-    journal::emit,
     kafka::{
         self, BadSettings,
         producer::Producer,
@@ -105,11 +105,11 @@ pub async fn serve(config: Config) -> Result<u8, StartError> {
         .build_layer();
     session::serve(&io, Arc::clone(&node));
     let origins = node.config.origins.clone();
-    let routes = http::routes(Arc::clone(&node.health), metrics)
+    let routes = http::routes(&node.config, Arc::clone(&node.health), metrics)
         .layer(layer)
         .layer(origins::cors(&origins))
         .layer(middleware::from_fn_with_state(origins, origins::only_listed));
-    emit!(node.config.name, LifecycleEvent::Listening, addr = %addr);
+    emit!(Listening, addr = %addr);
     let server = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
             error!(%error, "stopped listening");
@@ -122,7 +122,7 @@ pub async fn serve(config: Config) -> Result<u8, StartError> {
     }
     drain(&node, &io).await;
     server.abort();
-    emit!(node.config.name, LifecycleEvent::Stopped);
+    emit!(Stopped);
     Ok(EXIT_OK)
 }
 
@@ -168,7 +168,7 @@ fn start_tasks(node: &Arc<Node>, metrics: PrometheusHandle) -> Result<(), StartE
     tokio::spawn(bus::subscriber::run(Arc::clone(node)));
     tokio::spawn(session::refresh_presence(Arc::clone(node)));
     tokio::spawn(node.archive.clone().watch(Arc::clone(&node.health)));
-    tokio::spawn(health::report(node.config.name.clone(), Arc::clone(&node.health)));
+    tokio::spawn(health::report(Arc::clone(&node.health)));
     tokio::spawn(async move {
         // Histograms keep every sample until somebody folds them.
         let mut pace = interval(Duration::from_secs(5));
@@ -206,7 +206,7 @@ async fn warm_up(hub: Arc<Hub>) {
 /// that makes them reconnect elsewhere. Everything together takes at most the time given.
 async fn drain(node: &Arc<Node>, io: &SocketIo) {
     let deadline = Instant::now() + node.config.drain();
-    emit!(node.config.name, LifecycleEvent::Draining);
+    emit!(Draining);
     node.health.drain();
 
     // A fifth of the time stays for the clients.

@@ -107,6 +107,16 @@ fn without_its_dependencies_a_node_lives_says_what_it_misses_and_ends_when_told(
     assert_eq!(body["missing"], serde_json::json!(["kafka", "redis"]));
     assert_eq!(body["degraded"], serde_json::json!(["postgres"]));
     assert!(get(&addr, "/metrics").0.ends_with("200 OK"));
+    // For the page, which is served whatever is missing.
+    let (status, body) = get(&addr, "/about");
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["node"], "test-node");
+    assert_eq!(body["topology"], "durable-first");
+    assert_eq!(body["missing"], serde_json::json!(["kafka", "redis"]));
+    for path in ["/", "/app.js", "/app.css", "/favicon.svg"] {
+        assert!(get(&addr, path).0.ends_with("200 OK"), "{path}");
+    }
     // Engine.IO answers on the same port.
     assert!(get(&addr, "/socket.io/?EIO=4&transport=polling").1.contains("\"upgrades\":[\"websocket\"]"));
 

@@ -29,12 +29,16 @@
 //! - [`record`]: the value of a Kafka record, and what makes one acceptable
 //! - [`bus`]: what nodes tell each other through Redis
 //! - [`lifecycle`]: the log events by which an outside observer follows a process
+//! - [`dead_letter`]: headers of a record that was set aside
+//! - [`metrics`]: names of the metrics that an outside observer counts by
 //! - [`limits`]: every limit, its unit and its reason
 
 pub mod bus;
+pub mod dead_letter;
 pub mod events;
 pub mod lifecycle;
 pub mod limits;
+pub mod metrics;
 pub mod position;
 pub mod record;
 pub mod topology;

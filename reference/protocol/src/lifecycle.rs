@@ -46,6 +46,31 @@ pub enum LifecycleEvent {
     RelayEnded,
 }
 
+impl LifecycleEvent {
+    /// Its name in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Listening => "listening",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+            Self::Panicked => "panicked",
+            Self::Readiness => "readiness",
+            Self::CatchUpStarted => "catch_up_started",
+            Self::CatchUpEnded => "catch_up_ended",
+            Self::WriterAssigned => "writer_assigned",
+            Self::WriterRevoked => "writer_revoked",
+            Self::WriterPaused => "writer_paused",
+            Self::WriterProbed => "writer_probed",
+            Self::WriterResumed => "writer_resumed",
+            Self::WriterWrote => "writer_wrote",
+            Self::WriterFailed => "writer_failed",
+            Self::WriterDeadLettered => "writer_dead_lettered",
+            Self::RelayStarted => "relay_started",
+            Self::RelayEnded => "relay_ended",
+        }
+    }
+}
+
 /// The field that carries the event's name.
 pub const EVENT_FIELD: &str = "event";
 
@@ -61,3 +86,35 @@ pub const EXIT_USAGE: u8 = 64;
 pub const EXIT_UNAVAILABLE: u8 = 69;
 /// Exit code after a panic.
 pub const EXIT_PANIC: u8 = 70;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_named_as_the_contract_spells_them() {
+        use LifecycleEvent as E;
+        for event in [
+            E::Listening,
+            E::Draining,
+            E::Stopped,
+            E::Panicked,
+            E::Readiness,
+            E::CatchUpStarted,
+            E::CatchUpEnded,
+            E::WriterAssigned,
+            E::WriterRevoked,
+            E::WriterPaused,
+            E::WriterProbed,
+            E::WriterResumed,
+            E::WriterWrote,
+            E::WriterFailed,
+            E::WriterDeadLettered,
+            E::RelayStarted,
+            E::RelayEnded,
+        ] {
+            assert_eq!(serde_json::to_value(event).unwrap(), event.name());
+        }
+        assert_eq!(EVENT_FIELD, "event");
+    }
+}

@@ -7,17 +7,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use chat_process::kafka::Quiet;
 use metrics::gauge;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::health::Status;
-use crate::telemetry;
 
 /// How often Kafka is looked at while it answers; how stale the lag on `/metrics` may be.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -30,22 +28,6 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long creating the topics may take.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Logs like the consumer's context, for clients that need nothing else of one.
-#[derive(Debug)]
-pub struct Quiet;
-
-impl ClientContext for Quiet {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        telemetry::librdkafka(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        telemetry::kafka_error(&error, reason);
-    }
-}
-
-impl ConsumerContext for Quiet {}
 
 /// Starts the watcher. The thread ends within a second or so of `stop`; nothing waits for it.
 ///

@@ -27,7 +27,7 @@ pub struct Config {
 
     /// Any librdkafka property, for TLS and SASL: `security.protocol=SASL_SSL`. May be given several times; one a
     /// line in the variable. Settings that the promises rest on (offset handling, acks) cannot be overridden.
-    #[arg(long = "kafka-option", env = "CHAT_WRITER_KAFKA_OPTIONS", value_parser = key_value, value_delimiter = '\n', hide_env_values = true)]
+    #[arg(long = "kafka-option", env = "CHAT_WRITER_KAFKA_OPTIONS", value_parser = chat_process::kafka::option, value_delimiter = '\n', hide_env_values = true)]
     pub kafka_options: Vec<(String, String)>,
 
     /// Topic of chat messages; created if absent.
@@ -127,24 +127,9 @@ impl Config {
         self.bug() == Some(bug)
     }
 
-    /// What every Kafka client of this process shares: where, how secured, and how eager to come back.
+    /// What every Kafka client of this process begins with.
     pub fn kafka_client(&self) -> ClientConfig {
-        let mut client = ClientConfig::new();
-        client
-            .set("bootstrap.servers", &self.kafka_brokers)
-            .set("client.id", &self.name)
-            // The default of 10 s would add 10 s to every Kafka outage.
-            .set("reconnect.backoff.ms", "50")
-            .set("reconnect.backoff.max.ms", "1000")
-            // Connections that answer nothing are given up within this; the default is a minute.
-            .set("socket.timeout.ms", "10000")
-            .set("socket.keepalive.enable", "true")
-            // A topic or partition that appears is seen within this; the default is five minutes.
-            .set("topic.metadata.refresh.interval.ms", "2000");
-        for (key, value) in &self.kafka_options {
-            client.set(key, value);
-        }
-        client
+        chat_process::kafka::client(&self.kafka_brokers, &self.name, &self.kafka_options)
     }
 
     /// How to connect to PostgreSQL, with what the server must enforce for us even if we are gone.
@@ -185,12 +170,6 @@ impl std::fmt::Debug for Config {
             .field("group", &self.group)
             .finish_non_exhaustive()
     }
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    // Trimmed on the left only: a password may end in a space.
-    Ok((key.trim().to_owned(), value.to_owned()))
 }
 
 fn positive(text: &str) -> Result<usize, String> {

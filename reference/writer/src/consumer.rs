@@ -10,6 +10,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use chat_process::kafka;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol, StreamConsumer};
@@ -19,7 +20,6 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::telemetry;
 
 /// Rebalances that may wait for the loop. librdkafka announces none before the last is answered, so one would do.
 const CHANGES_MAX: usize = 4;
@@ -107,11 +107,11 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        telemetry::librdkafka(level, facility, line);
+        kafka::log(level, facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        telemetry::kafka_error(&error, reason);
+        kafka::log_error(&error, reason);
     }
 }
 

@@ -1,22 +1,19 @@
 //! The Kafka topic of records that cannot be stored.
 //!
-//! A dead letter is the record as it was (key and value), with the headers `reason`, `topic`, `partition` and `offset`. One
-//! that the broker finds too large goes without key and value, and the header `left_out_bytes` says how much that was.
-//! It is confirmed by Kafka before the offset moves past the record. So none is lost; a writer that dies in between
+//! What one looks like is said in [`chat_protocol::dead_letter`]. It is confirmed by Kafka before the offset moves past the record. So none is lost; a writer that dies in between
 //! sends it twice, and `partition` and `offset` tell that it is the same.
 
 use std::collections::BTreeSet;
 
-use chat_protocol::Position;
+use chat_process::{emit, kafka::Quiet};
+use chat_protocol::{Position, dead_letter as names};
 use metrics::counter;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use crate::batch::Entry;
-use crate::broker::Quiet;
 use crate::config::{Config, DEAD_LETTER_TIMEOUT};
-use crate::telemetry::emit;
 
 /// Longest letter that librdkafka takes from us: far above what brokers allow by default (1 MiB).
 const LETTER_MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -64,10 +61,10 @@ impl DeadLetters {
         }
         let (at_partition, at_offset) = (partition.to_string(), offset.to_string());
         let headers = OwnedHeaders::new()
-            .insert(Header { key: "reason", value: Some(reason) })
-            .insert(Header { key: "topic", value: Some(&self.from) })
-            .insert(Header { key: "partition", value: Some(&at_partition) })
-            .insert(Header { key: "offset", value: Some(&at_offset) });
+            .insert(Header { key: names::REASON, value: Some(reason) })
+            .insert(Header { key: names::TOPIC, value: Some(&self.from) })
+            .insert(Header { key: names::PARTITION, value: Some(&at_partition) })
+            .insert(Header { key: names::OFFSET, value: Some(&at_offset) });
         let mut letter = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers.clone());
         letter.key = entry.key.as_deref();
         letter.payload = entry.payload.as_deref();
@@ -77,7 +74,7 @@ impl DeadLetters {
                 // A record just below the broker's limit, and four headers. Waiting would not make it smaller, and the
                 // record stays where its letter says.
                 let bytes = entry.payload.as_ref().map_or(0, Vec::len).to_string();
-                let headers = headers.insert(Header { key: "left_out_bytes", value: Some(&bytes) });
+                let headers = headers.insert(Header { key: names::LEFT_OUT_BYTES, value: Some(&bytes) });
                 let letter = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers);
                 self.producer.send(letter, DEAD_LETTER_TIMEOUT).await.map_err(|(error, _)| error)?;
             }

@@ -4,19 +4,17 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header::DATE};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use chat_process::{alive, emit};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-
-use crate::telemetry::emit;
 
 /// What the process knows about itself; written by the loop and by the watcher, read by whoever asks.
 #[derive(Debug, Default)]
@@ -134,11 +132,6 @@ pub async fn serve(
     if let Err(error) = served {
         tracing::error!(%error, "health server");
     }
-}
-
-/// With a `Date` of its own: the server keeps one for a second by the wall clock, and so for long when that is set back.
-async fn alive() -> impl IntoResponse {
-    ([(DATE, httpdate::fmt_http_date(SystemTime::now()))], "ok\n")
 }
 
 async fn ready(State(status): State<Arc<Status>>) -> Response {

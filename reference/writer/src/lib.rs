@@ -15,7 +15,6 @@
 //!
 //! - [`config`]: flags and environment variables, and every limit with its unit and reason
 //! - [`process`]: a process's life: signals, health server, drain, exit code
-//! - [`telemetry`]: JSON logs, lifecycle events, the panic hook
 //! - [`health`]: `/healthz`, `/readyz`, `/metrics`
 //! - [`consumer`]: the Kafka consumer, whose rebalances are answered by the writer's own loop
 //! - [`broker`]: creates the topics; watches lag and Kafka's health from a connection of its own
@@ -40,7 +39,6 @@ pub mod health;
 pub mod positions;
 pub mod process;
 pub mod store;
-pub mod telemetry;
 pub mod writer;
 
 pub use process::run;

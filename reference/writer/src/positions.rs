@@ -72,6 +72,11 @@ impl Positions {
     }
 }
 
+/// `[1, 2, 5]` as the contract writes it: `1,2,5`.
+pub fn listed(partitions: &[i32]) -> String {
+    partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_process::{emit, telemetry};
 use chat_protocol::lifecycle::{EXIT_OK, EXIT_USAGE};
-use clap::Parser;
 use rdkafka::error::KafkaError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
@@ -13,12 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::health::{self, Status};
-use crate::telemetry::{self, emit};
 use crate::writer::Writer;
 use crate::{broker, consumer};
 
 /// How long the runtime may take to end tasks that have nothing to lose (a scrape of `/metrics`).
 const RUNTIME_GRACE: Duration = Duration::from_millis(100);
+
+/// What people see of the log without `RUST_LOG`: sqlx says at `info` that the migrations table exists already; librdkafka
+/// says everything twice.
+const QUIET: &str = "info,sqlx=warn,librdkafka=warn";
 
 /// Why the process could not begin its work. Nothing here is about Kafka or PostgreSQL being away: it waits for those.
 #[derive(Debug, thiserror::Error)]
@@ -37,18 +40,11 @@ enum StartError {
 
 /// The program, from its arguments to its exit code.
 pub fn run() -> ExitCode {
-    // Refused only when there is one already, which is as good.
-    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    let config = match Config::try_parse() {
+    let config: Config = match chat_process::start::parse() {
         Ok(config) => config,
-        Err(error) => {
-            let asked_for = !error.use_stderr();
-            // Nothing can be done about a closed terminal.
-            let _ = error.print();
-            return ExitCode::from(if asked_for { EXIT_OK } else { EXIT_USAGE });
-        }
+        Err(code) => return ExitCode::from(code),
     };
-    telemetry::start(&config.name);
+    telemetry::start(&config.name, QUIET);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => {

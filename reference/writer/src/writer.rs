@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant as StdInstant;
 
+use chat_process::kafka;
 use chat_protocol::Position;
 use futures_util::{FutureExt, StreamExt};
 use metrics::counter;
@@ -34,7 +35,6 @@ use crate::dead_letter::DeadLetters;
 use crate::health::Status;
 use crate::positions::{Admit, Positions};
 use crate::store::{Store, StoreError};
-use crate::telemetry;
 use crate::writer::pause::Gate;
 
 /// Why the gate shuts.
@@ -186,7 +186,7 @@ impl Writer {
                 Ok(message) => self.take(&message),
                 // The consumer goes on by itself; before the topic exists there is nothing to go on with.
                 Err(KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
-                Err(error) => telemetry::kafka_error(&error, "reading"),
+                Err(error) => kafka::log_error(&error, "reading"),
             }
             if self.batch.is_full() {
                 return;

@@ -15,7 +15,7 @@ use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::Consumer,
     error::{KafkaError, KafkaResult},
-    message::{BorrowedMessage, Headers},
+    message::BorrowedMessage,
     producer::{FutureProducer, FutureRecord},
 };
 
@@ -30,6 +30,7 @@ use crate::{
         repeat::{self, Repeating, repeat},
     },
     plan::poison::{Poison, is_poison},
+    target::DeadLetter,
 };
 
 /// Records of one sort in a round of poison: one is luck, and a few land in different partitions.
@@ -123,22 +124,14 @@ async fn poisoned(endpoints: &Endpoints, cluster: &Cluster, since: Duration) -> 
         let own = |record: &BorrowedMessage<'_>| Some((record.partition(), record.offset()));
         // The log first: what is in it by now may become a dead letter meanwhile, and not the other way round.
         let in_log = marked(&endpoints, &names.topic, since, own)?;
-        let set_aside = marked(&endpoints, &names.dead_letters, since, place)?;
+        let set_aside =
+            marked(&endpoints, &names.dead_letters, since, |letter| DeadLetter::of(letter).place)?;
         Ok::<_, KafkaError>(Poisoned {
             set_aside: set_aside.intersection(&in_log).copied().collect(),
             in_log,
         })
     };
     blocking(look).await
-}
-
-/// The place in the log that a dead letter names.
-fn place(letter: &BorrowedMessage<'_>) -> Option<(i32, i64)> {
-    let header = |name: &str| {
-        let mut headers = letter.headers()?.iter();
-        std::str::from_utf8(headers.find(|header| header.key == name)?.value?).ok()
-    };
-    Some((header("partition")?.parse().ok()?, header("offset")?.parse().ok()?))
 }
 
 /// Reads what a topic got in the last while, and keeps what is known of its poison.

@@ -20,9 +20,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{group, writers_have_everything};
 use crate::{
-    cluster::Names,
     environment::Endpoints,
     faults::{Fault, FaultError, Seen, SystemUnderTest},
+    target::Names,
     wait,
 };
 

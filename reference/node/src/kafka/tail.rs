@@ -9,7 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chat_protocol::{ChatRecord, Position, lifecycle::LifecycleEvent};
+use chat_process::emit;
+use chat_protocol::{ChatRecord, Position};
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -17,7 +18,7 @@ use rdkafka::{
 };
 use tracing::warn;
 
-use crate::{bugs::Bug, config::Config, health::Health, hub::Hub, journal::emit};
+use crate::{bugs::Bug, config::Config, health::Health, hub::Hub};
 
 use super::{BadSettings, IDLE_POLL, consumer, is_timeout};
 
@@ -32,15 +33,8 @@ const AT_A_TIME: usize = 500;
 pub fn follow(config: &Config, hub: Arc<Hub>, health: Arc<Health>) -> Result<(), BadSettings> {
     let consumer: BaseConsumer = consumer(config, "tail").create()?;
     let never = config.bugs().has(Bug::NoResubscribe);
-    let mut tail = Tail {
-        consumer,
-        hub,
-        health,
-        topic: config.topic.clone(),
-        process: config.name.clone(),
-        assigned: BTreeSet::new(),
-        delivered: 0,
-    };
+    let mut tail =
+        Tail { consumer, hub, health, topic: config.topic.clone(), assigned: BTreeSet::new(), delivered: 0 };
     std::thread::spawn(move || {
         loop {
             if never {
@@ -59,9 +53,8 @@ struct Tail {
     hub: Arc<Hub>,
     health: Arc<Health>,
     topic: String,
-    process: String,
     assigned: BTreeSet<i32>,
-    /// Messages delivered since the last [`LifecycleEvent::CatchUpStarted`].
+    /// Messages delivered since the last `catch_up_started`.
     delivered: u64,
 }
 
@@ -103,9 +96,9 @@ impl Tail {
         if was_idle && !self.assigned.is_empty() {
             self.delivered = 0;
             let reason = if dead { "redis subscription" } else { "missing offsets" };
-            emit!(self.process, LifecycleEvent::CatchUpStarted, reason, partitions = self.assigned.len());
+            emit!(CatchUpStarted, reason, partitions = self.assigned.len());
         } else if !was_idle && self.assigned.is_empty() {
-            emit!(self.process, LifecycleEvent::CatchUpEnded, delivered = self.delivered);
+            emit!(CatchUpEnded, delivered = self.delivered);
         }
     }
 

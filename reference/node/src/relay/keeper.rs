@@ -5,14 +5,14 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use chat_protocol::lifecycle::LifecycleEvent;
+use chat_process::emit;
 use fred::{
     clients::{Client, WithOptions},
     interfaces::LuaInterface,
 };
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{config::Config, health::Health, journal::emit};
+use crate::{config::Config, health::Health};
 
 use super::{
     lease::{Answer, Ask, Change, LEASE, LOOK_EVERY, Tenure},
@@ -37,7 +37,6 @@ pub struct Keeper {
     client: WithOptions<Client>,
     tenure: Arc<Mutex<Tenure>>,
     health: Arc<Health>,
-    process: String,
     key: String,
     owner: String,
 }
@@ -55,7 +54,6 @@ impl Keeper {
             client,
             tenure,
             health,
-            process: config.name.clone(),
             key: format!("{}.relay", config.redis_channel),
             // Unique for each life of a process, also where two machines give out the same pid.
             owner: format!("{}/{}/{born}", config.name, std::process::id()),
@@ -131,8 +129,8 @@ impl Keeper {
 
     fn tell(&self, change: Option<Change>) {
         match change {
-            Some(Change::Began) => emit!(self.process, LifecycleEvent::RelayStarted),
-            Some(Change::Ended(reason)) => emit!(self.process, LifecycleEvent::RelayEnded, reason),
+            Some(Change::Began) => emit!(RelayStarted),
+            Some(Change::Ended(reason)) => emit!(RelayEnded, reason),
             None => {}
         }
     }

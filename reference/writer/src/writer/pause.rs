@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chat_process::emit;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use metrics::{counter, gauge};
@@ -14,8 +15,8 @@ use super::{Trouble, Writer};
 use crate::bugs::{Bug, wronged_range};
 use crate::config::{Config, KAFKA_CALL_TIMEOUT};
 use crate::consumer;
+use crate::positions::listed;
 use crate::store::{self, StoreError};
-use crate::telemetry::{emit, listed};
 
 /// Whether records flow.
 pub(super) enum Gate {

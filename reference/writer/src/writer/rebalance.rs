@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chat_process::emit;
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 use tokio::time::Instant;
@@ -10,7 +11,7 @@ use super::Writer;
 use crate::bugs::{Bug, wronged_range};
 use crate::config::KAFKA_CALL_TIMEOUT;
 use crate::consumer::{self, Change};
-use crate::telemetry::{emit, listed};
+use crate::positions::listed;
 
 impl Writer {
     /// Answers an announced rebalance.

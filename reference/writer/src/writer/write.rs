@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use chat_process::emit;
 use metrics::{counter, histogram};
 use rdkafka::Offset;
 use rdkafka::consumer::{CommitMode, Consumer};
@@ -13,7 +14,6 @@ use crate::batch::{self, Entry};
 use crate::blame::Blame;
 use crate::bugs::Bug;
 use crate::consumer;
-use crate::telemetry::emit;
 
 impl Writer {
     /// Writes what is held. If PostgreSQL fails, the gate is shut afterwards.

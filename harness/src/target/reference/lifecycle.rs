@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::history::Lifecycle;
 
 /// The event of a log line, if the line is part of the contract and of interest.
-pub(super) fn parse(line: &str) -> Option<Lifecycle> {
+pub fn parse(line: &str) -> Option<Lifecycle> {
     // Most lines carry no event; do not parse them.
     if !line.contains("\"event\"") {
         return None;
