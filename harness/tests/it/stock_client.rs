@@ -81,6 +81,51 @@ async fn what_was_said_while_offline_arrives_once() {
     assert!(said.contains("\"way\":\"behind\""), "{said}");
 }
 
+/// Clients of the default transports change from polling to WebSocket while they talk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_in_mid_traffic_loses_doubles_and_reorders_nothing() {
+    let _alone = testbed::alone().await;
+    let client = stock_client();
+    let out = tempfile::tempdir().unwrap();
+    let plan = testbed::quiet(16, 2);
+    let deployment = testbed::Deployment::up("upgrade", &plan, out.path()).await;
+    let nodes = deployment.sut.cluster.node_addresses();
+    let said = run(&client, "upgrade.mjs", nodes.iter().map(|address| format!("http://{address}"))).await;
+    deployment.down().await;
+    println!("{}", said.unwrap());
+}
+
+/// Limits have names, and are counted by them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_takes_too_much_is_told_so_by_name() {
+    let _alone = testbed::alone().await;
+    let client = stock_client();
+    let out = tempfile::tempdir().unwrap();
+    let mut plan = testbed::quiet(17, 1);
+    plan.cluster.node_flags = [
+        "--sends-per-s=10",
+        "--send-bytes-per-s=32768",
+        "--connections-per-address=8",
+        "--origin=https://chat.example.org",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let deployment = testbed::Deployment::up("limits", &plan, out.path()).await;
+    let (cluster, node) = (&deployment.sut.cluster, ProcessName::Node(1));
+    let said = run(&client, "limits.mjs", [format!("http://{}", cluster.address(node).unwrap())]).await;
+    let metrics = cluster.metrics(node, Duration::from_secs(10)).await;
+    deployment.down().await;
+    println!("{}", said.unwrap());
+    let metrics = metrics.unwrap();
+    for series in [
+        r#"chat_node_verbs_refused_total{code="rate_limited"}"#,
+        r#"chat_node_connections_refused_total{why="address"}"#,
+        r#"chat_node_connections_refused_total{why="origin"}"#,
+    ] {
+        assert!(metrics.contains(series), "{series} is not in {metrics}");
+    }
+}
+
 /// A second `resume` puts an end to the catch-up of the first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_resume_takes_the_place_of_the_first() {

@@ -30,21 +30,24 @@ function chat(url, user, room, { retries, past }) {
     seen.push(record.id);
   });
   socket.on("connect", async () => {
-    const asks = past ? socket.volatile : socket; // `volatile` goes past the queue
+    // `volatile` goes past the queue of `retries`.
+    const ask = (past ? socket.volatile : socket).timeout(past ? 5_000 : 20_000);
     const [verb, payload] = next ? ["resume", { room, position: next }] : ["join", { room }];
-    const reply = await asks.emitWithAck(verb, payload);
-    if (!reply.ok) fail(JSON.stringify(reply));
+    const reply = await ask.emitWithAck(verb, payload).catch(() => ({}));
+    if (reply.error?.code === "out_of_range") next = undefined;
+    if (!reply.ok) return socket.io.engine.close();
     next ??= reply.ok.position;
     enter();
   });
   socket.on("disconnect", () => (entered = new Promise((resolve) => (enter = resolve))));
-  const again = ["not_member", "busy", "unavailable", "draining"];
+  const again = ["not_member", "busy", "rate_limited", "unavailable", "draining"];
   const codes = [];
   async function send(id, body) {
     for (;;) {
       const reply = await socket.emitWithAck("send", { room, id, body });
       codes.push(reply.ok ? "ok" : reply.error.code);
       if (reply.ok || !again.includes(reply.error.code)) return reply;
+      await new Promise((resolve) => setTimeout(resolve, 250));
       await entered;
     }
   }

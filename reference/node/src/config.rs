@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use axum::http::HeaderValue;
 use chat_protocol::Topology;
 use clap::Parser;
 
@@ -59,6 +60,27 @@ pub struct Config {
     #[arg(long, env = "CHAT_NODE_POSTGRES_URL")]
     pub postgres_url: Option<String>,
 
+    /// Messages a second that one client may send, over time; beyond it a `send` is answered `rate_limited`. Far above what
+    /// people type
+    #[arg(long, env = "CHAT_NODE_SENDS_PER_S", default_value_t = 2_000,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub sends_per_s: u32,
+
+    /// Bytes of messages a second that one client may send, over time; beyond it a `send` is answered `rate_limited`
+    #[arg(long, env = "CHAT_NODE_SEND_BYTES_PER_S", default_value_t = 16 * 1024 * 1024,
+          value_parser = clap::value_parser!(u32).range(32 * 1024..))]
+    pub send_bytes_per_s: u32,
+
+    /// Connections that one address may have; beyond it they are answered 429. 0 for no limit: people behind one router, or
+    /// a proxy in front of this node, share an address
+    #[arg(long, env = "CHAT_NODE_CONNECTIONS_PER_ADDRESS", default_value_t = 0)]
+    pub connections_per_address: usize,
+
+    /// An origin whose pages may connect, with their cookies, as https://chat.example.org; repeatable, comma separated in
+    /// the environment. Without it any page may, without cookies. Pages of this node's own address always may
+    #[arg(long = "origin", env = "CHAT_NODE_ORIGINS", value_delimiter = ',', value_parser = origin)]
+    pub origins: Vec<HeaderValue>,
+
     /// How long a client waits for Kafka before it is told `unavailable`, in milliseconds
     #[arg(long, env = "CHAT_NODE_ACK_TIMEOUT_MS", default_value_t = 5_000,
           value_parser = clap::value_parser!(u64).range(50..=25_000))]
@@ -98,6 +120,14 @@ impl Config {
         #[cfg(not(feature = "planted-bugs"))]
         Bugs::default()
     }
+}
+
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let bare = text
+        .split_once("://")
+        .is_some_and(|(scheme, host)| !scheme.is_empty() && !host.is_empty() && !host.contains('/'));
+    let value = HeaderValue::from_str(text).ok().filter(|_| bare);
+    value.ok_or_else(|| "must be scheme://host or scheme://host:port, without a path".to_owned())
 }
 
 fn redis_url(text: &str) -> Result<String, String> {

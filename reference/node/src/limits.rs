@@ -9,6 +9,10 @@ pub const VERBS_PER_SOCKET: usize = 256;
 /// disconnected.
 pub const ACKS_WAITING: usize = 256;
 
+/// How long a client may save up what it is allowed to send (`--sends-per-s`, `--send-bytes-per-s`): one that was offline has
+/// something to say when it is back. Beyond it a `send` is answered `rate_limited`.
+pub const RATE_BURST: Duration = Duration::from_secs(2);
+
 /// Messages that wait for Kafka's confirmation, over all sockets. At 16 KiB each this is at most 128 MiB.
 /// Beyond it a `send` is answered `busy`.
 pub const SENDS_IN_FLIGHT: usize = 8_192;

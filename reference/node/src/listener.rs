@@ -6,10 +6,12 @@
 //! of its connection.
 
 use std::{
+    collections::{HashMap, hash_map::Entry},
     future::Future,
     io::{self, IoSlice},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker},
 };
 
@@ -28,23 +30,35 @@ use crate::{
 /// Connections that may wait to be accepted: a node's worth of users who all come back at once.
 const BACKLOG: u32 = 4_096;
 
+/// The whole answer to a connection too many.
+const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nconnection: close\r\ncontent-length: 36\r\n\r\n\
+    too many connections of this address";
+
+/// How many connections each address has.
+type Counts = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
 /// Accepts connections with a write deadline and a bounded send buffer.
 #[derive(Debug)]
-pub struct Deadlined(TcpListener);
+pub struct Deadlined {
+    listener: TcpListener,
+    /// Zero for no limit.
+    per_address: usize,
+    counts: Counts,
+}
 
 impl Deadlined {
-    /// Listens at an address.
+    /// Listens at an address, and takes so many connections of each other one; any number, for zero.
     ///
     /// # Errors
     ///
     /// When the address is not to be had. Must be called inside the runtime.
-    pub fn bind(addr: SocketAddr) -> io::Result<Self> {
+    pub fn bind(addr: SocketAddr, per_address: usize) -> io::Result<Self> {
         let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
         // Accepted connections inherit it.
         socket.set_send_buffer_size(UNSENT_BYTES_PER_SOCKET)?;
         socket.bind(addr)?;
-        Ok(Self(socket.listen(BACKLOG)?))
+        Ok(Self { listener: socket.listen(BACKLOG)?, per_address, counts: Counts::default() })
     }
 
     /// Where it listens.
@@ -53,7 +67,7 @@ impl Deadlined {
     ///
     /// As the system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
@@ -62,14 +76,22 @@ impl Listener for Deadlined {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let (stream, addr) = Listener::accept(&mut self.0).await;
-        // Chat messages are small and should not wait for each other.
-        drop(stream.set_nodelay(true));
-        (Connection { stream, stalled: None, given_up: false, reader: None }, addr)
+        loop {
+            let (stream, addr) = Listener::accept(&mut self.listener).await;
+            let Some(counted) = Counted::take(&self.counts, addr.ip(), self.per_address) else {
+                meters::connection_refused("address");
+                // As far as a fresh connection takes it at once; whoever has too many is not waited for.
+                drop(stream.try_write(TOO_MANY));
+                continue;
+            };
+            // Chat messages are small and should not wait for each other.
+            drop(stream.set_nodelay(true));
+            return (Connection { stream, stalled: None, given_up: false, reader: None, counted }, addr);
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
@@ -82,6 +104,41 @@ pub struct Connection {
     given_up: bool,
     /// Who waits for something to read, and has to be told when the connection is given up.
     reader: Option<Waker>,
+    /// Gives its place back when it goes.
+    #[expect(dead_code, reason = "held for what its end does")]
+    counted: Counted,
+}
+
+/// One connection among those of its address.
+#[derive(Debug)]
+struct Counted {
+    counts: Counts,
+    address: IpAddr,
+}
+
+impl Counted {
+    /// `None` if the address has as many as it may.
+    fn take(counts: &Counts, address: IpAddr, most: usize) -> Option<Self> {
+        let mut known = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = known.entry(address).or_default();
+        if most > 0 && *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Self { counts: Arc::clone(counts), address })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut known = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = known.entry(self.address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
 }
 
 impl Connection {

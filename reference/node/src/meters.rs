@@ -94,6 +94,7 @@ pub fn verb_refused(code: Code) {
         Code::NotMember => "not_member",
         Code::Conflict => "conflict",
         Code::Busy => "busy",
+        Code::RateLimited => "rate_limited",
         Code::Unavailable => "unavailable",
         Code::Draining => "draining",
         Code::TooSlow => "too_slow",
@@ -105,6 +106,11 @@ pub fn verb_refused(code: Code) {
 /// An ack was dropped, as too many of its socket wait already ([`crate::limits::ACKS_WAITING`]).
 pub fn too_many_acks() {
     counter!("chat_node_acks_dropped_total").increment(1);
+}
+
+/// A connection was not taken: too many of one address, or a page of an origin that is not ours.
+pub fn connection_refused(why: &'static str) {
+    counter!("chat_node_connections_refused_total", "why" => why).increment(1);
 }
 
 /// A connection was reset, as its peer took nothing for [`crate::limits::WRITE_PATIENCE`].
@@ -140,6 +146,7 @@ impl Default for Meters {
             "chat_node_acks_dropped_total",
             "Acks dropped, their client asking on without reading"
         );
+        describe_counter!("chat_node_connections_refused_total", "Connections not taken, by reason");
         describe_counter!(
             "chat_node_stalled_writes_total",
             "Connections reset as their peer took nothing for too long"

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::middleware;
 use chat_process::emit;
 use chat_protocol::{
     Topology,
@@ -19,7 +20,6 @@ use tokio::{
     sync::Semaphore,
     time::{interval, timeout},
 };
-use tower_http::cors::CorsLayer;
 use tracing::{error, warn};
 
 use crate::{
@@ -39,6 +39,7 @@ use crate::{
     listener::Deadlined,
     meters::{self, Meters},
     node::Node,
+    origins,
     presence::Presence,
     relay::Relay,
     session::{self, late::LateProducer},
@@ -85,8 +86,8 @@ impl StartError {
 pub async fn serve(config: Config) -> Result<u8, StartError> {
     // Signals first: whoever sees `listening` may already stop us.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let listener =
-        Deadlined::bind(config.listen).map_err(|error| StartError::Listen(config.listen, error))?;
+    let listener = Deadlined::bind(config.listen, config.connections_per_address)
+        .map_err(|error| StartError::Listen(config.listen, error))?;
     let addr = listener.local_addr()?;
     let metrics = meters::install()?;
 
@@ -103,9 +104,11 @@ pub async fn serve(config: Config) -> Result<u8, StartError> {
         .transports([TransportType::Polling, TransportType::Websocket])
         .build_layer();
     session::serve(&io, Arc::clone(&node));
+    let origins = node.config.origins.clone();
     let routes = http::routes(&node.config, Arc::clone(&node.health), metrics)
         .layer(layer)
-        .layer(CorsLayer::permissive());
+        .layer(origins::cors(&origins))
+        .layer(middleware::from_fn_with_state(origins, origins::only_listed));
     emit!(Listening, addr = %addr);
     let server = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {

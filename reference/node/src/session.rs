@@ -25,11 +25,13 @@ use crate::{limits, meters, node::Node};
 pub(crate) mod answer;
 mod early;
 pub mod late;
+mod rate;
 pub(crate) mod send;
 mod verb;
 mod verbs;
 
 use early::EarlySends;
+use rate::Allowance;
 use verb::{Asked, Queue, Verb};
 
 /// Why a client was not let in; it reads this as the message of its `connect_error`.
@@ -95,8 +97,8 @@ async fn begin(node: Arc<Node>, socket: SocketRef) {
     let Some(mut verbs) = verbs else { return };
     node.meters.sockets.increment(1.0);
     node.meters.sessions.increment(1);
-    let early = EarlySends::of_session();
-    let mut session = Session { node, socket, user, rooms: HashSet::new(), early };
+    let (early, allowance) = (EarlySends::of_session(), Allowance::new(&node.config, Instant::now()));
+    let mut session = Session { node, socket, user, rooms: HashSet::new(), early, allowance };
     // Leaving is the session's own last act, so a verb that was being carried out cannot enter a room after that.
     loop {
         let overdue_at = session.early.overdue_at();
@@ -123,6 +125,8 @@ struct Session {
     rooms: HashSet<String>,
     /// Sends that wait for their rooms.
     early: EarlySends,
+    /// What it may send.
+    allowance: Allowance,
 }
 
 impl Session {

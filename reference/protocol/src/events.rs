@@ -76,6 +76,9 @@ pub enum Code {
     Conflict,
     /// The node is at a named limit (too many sends in flight). Nothing was written; try again later.
     Busy,
+    /// This client sends more messages or bytes a second than the node takes from one. Nothing was written; slow down, and
+    /// try again later.
+    RateLimited,
     /// Kafka (in the topology `relay`: Redis) did not confirm in time: the message **may** be in the log. Try again with
     /// the same id.
     Unavailable,

@@ -28,6 +28,9 @@ pub(crate) const CONFLICT: &str =
 
 impl Session {
     pub(super) fn send(&mut self, Send { room, id, body }: Send, answer: Answer, at: Instant) {
+        if let Err(limit) = self.allowance.take(id.len() + room.len() + body.len(), Instant::now()) {
+            return self.refuse(answer, Code::RateLimited, &limit);
+        }
         let record = ChatRecord { id, room, sender: self.user.to_string(), body, sent_at_ms: now_ms() };
         if let Err(unacceptable) = record.check() {
             return self.refuse(answer, Code::Invalid, &unacceptable.to_string());
