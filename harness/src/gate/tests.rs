@@ -259,7 +259,7 @@ fn recorded(lines: &str) -> Vec<Slice> {
 
 #[test]
 fn a_recording_of_a_loud_machine_gives_hardly_a_false_verdict() {
-    const GATES: u32 = 2_000;
+    const GATES: u32 = 1_000;
     let one_build = recorded(include_str!("../../tests/recordings/gate-one-build.jsonl"));
     let rates = |node_cost| {
         calibration::resample(&one_build, calibration::Draw::OneBuild { node_cost }, GATES, 11).unwrap()
