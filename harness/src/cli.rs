@@ -1,8 +1,10 @@
 //! The command line: the door. Everything inside speaks typed errors; here they get their help and their exit code.
 
 mod all;
+mod compare;
 mod contrast;
 mod errors;
+mod gate;
 mod shard;
 mod shrink;
 mod up;
@@ -41,7 +43,7 @@ struct Squall {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 holds · 1 violated · 2 unknown · 4 objective missed · \
+const EXIT_CODES: &str = "Exit codes: 0 holds · 1 violated · 2 unknown · 3 slower · 4 objective missed · \
                           64 usage · 69 environment · 70 a bug in squall · 130 interrupted";
 
 #[derive(Debug, Subcommand)]
@@ -62,6 +64,15 @@ enum Command {
     },
     /// Run a scenario under both topologies, and show side by side what relay loses and durable-first does not.
     Contrast(contrast::ContrastArgs),
+    /// Tell whether this build is slower than another: both side by side, the load going to one at a time.
+    Gate(gate::GateArgs),
+    /// Show two earlier runs side by side. No verdict: only what was measured in pairs has one.
+    Compare {
+        /// A run's folder.
+        run_a: PathBuf,
+        /// Another's.
+        run_b: PathBuf,
+    },
     /// Minimise a violated run: the fewest faults, users and seconds that still fail, and how often.
     Shrink(shrink::ShrinkArgs),
     /// List the scenarios that come with squall.
@@ -247,6 +258,8 @@ async fn dispatch(command: Command, cancel: &CancellationToken) -> Result<Exit, 
             Ok(Exit::Holds)
         }
         Command::Contrast(args) => Box::pin(contrast::contrast(args, cancel)).await,
+        Command::Gate(args) => Box::pin(gate::gate(args, cancel)).await,
+        Command::Compare { run_a, run_b } => compare::compare(&run_a, &run_b),
         Command::Shrink(args) => Box::pin(shrink::shrink(args, cancel)).await,
         Command::Up(args) => Box::pin(up::up(args, cancel)).await,
         Command::Doctor { clean } => Box::pin(doctor(clean)).await,

@@ -3,6 +3,7 @@
 //! The harness never links them; it runs their binaries, reads their logs, and looks at them from outside.
 
 pub mod binaries;
+pub mod checkout;
 pub mod clock;
 mod observe;
 pub mod process;
@@ -12,7 +13,9 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 use tokio::sync::Mutex;
 
 use crate::{
-    environment::{Environment, EnvironmentError, child::last_lines, error::LOG_LINES, ports::Ports},
+    environment::{
+        Endpoints, Environment, EnvironmentError, child::last_lines, error::LOG_LINES, ports::Ports,
+    },
     history::{EventKind, Recorder},
     os::process::Identity,
     plan::{Plan, ProcessName},
@@ -21,6 +24,7 @@ use crate::{
 };
 
 pub use binaries::Binaries;
+pub use checkout::Checkout;
 pub use observe::PROBE_SOURCE;
 use process::{Launch, Process};
 
@@ -134,6 +138,8 @@ pub struct ClusterSpec<'a> {
     pub logs: PathBuf,
     /// Names that keep runs apart where services are shared.
     pub names: Names,
+    /// How all of its processes reach the services; each through its own proxies where nothing is said here.
+    pub endpoints: Option<Endpoints>,
 }
 
 impl Cluster {

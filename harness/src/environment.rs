@@ -37,7 +37,7 @@ pub use self::{
     leftovers::sweep,
     proxies::{AppliedToxic, LinkState, Proxies, ProxyError, ToxicState},
     registry::Registry,
-    services::{disk::TABLESPACE, groups},
+    services::{disk::TABLESPACE, groups, schema::Schema},
     supports::{supports, supports_all},
 };
 use crate::{

@@ -11,6 +11,8 @@ pub enum Exit {
     Violated,
     /// The run cannot tell: a fault did not bite, nothing was observed, the history is cut short.
     Unknown,
+    /// A build is slower than its baseline.
+    Slower,
     /// A stated latency or rate objective was missed, though nothing was lost.
     ObjectiveMissed,
     /// The command line or a scenario file is wrong.
@@ -30,6 +32,7 @@ impl Exit {
             Self::Holds => 0,
             Self::Violated => 1,
             Self::Unknown => 2,
+            Self::Slower => 3,
             Self::ObjectiveMissed => 4,
             Self::Usage => 64,
             Self::Environment => 69,

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod environment;
 pub mod exit;
 pub mod faults;
+pub mod gate;
 pub mod history;
 pub mod load;
 pub mod os;

@@ -6,11 +6,30 @@ pub mod sockets;
 
 use std::path::{Path, PathBuf};
 
-use procfs::{Current, Meminfo};
+use procfs::{Current, CurrentSI, KernelStats, Meminfo};
 
 /// Memory of this machine in MiB; zero when it cannot be read.
 pub fn memory_mib() -> u64 {
     Meminfo::current().map_or(0, |memory| memory.mem_total / (1024 * 1024))
+}
+
+/// What the processors of this machine have been doing since it was started, in ticks of the kernel's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessorTicks {
+    /// Taken by other machines on the same host.
+    pub stolen: u64,
+    /// In all, the stolen ones included.
+    pub all: u64,
+}
+
+/// Of all processors together; `None` when it cannot be read.
+pub fn processor_ticks() -> Option<ProcessorTicks> {
+    let total = KernelStats::current().ok()?.total;
+    let stolen = total.steal.unwrap_or(0);
+    // Time of guests is counted in `user` and `nice` already.
+    let others = [total.iowait, total.irq, total.softirq].map(|ticks| ticks.unwrap_or(0));
+    let all = total.user + total.nice + total.system + total.idle + others.iter().sum::<u64>() + stolen;
+    Some(ProcessorTicks { stolen, all })
 }
 
 /// Release of the running kernel, as `uname -r` prints it.

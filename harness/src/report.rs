@@ -2,6 +2,7 @@
 //! which people and tools read it. [`Report::of`] is pure; only [`store`] and [`facts`] touch the machine.
 
 pub mod chart;
+pub mod comparison;
 pub mod contrast;
 pub mod facts;
 pub mod figures;

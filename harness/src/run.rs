@@ -15,6 +15,7 @@
 
 pub mod deployment;
 pub mod folder;
+pub mod gate;
 pub mod judge;
 pub mod limits;
 mod sampler;

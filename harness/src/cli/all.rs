@@ -141,6 +141,7 @@ fn worse(a: Exit, b: Exit) -> Exit {
     let rank = |exit: Exit| match exit {
         Exit::Holds => 0,
         Exit::ObjectiveMissed => 1,
+        Exit::Slower => 2,
         Exit::Unknown => 3,
         Exit::Usage | Exit::Environment | Exit::Interrupted => 4,
         Exit::Bug => 5,

@@ -48,6 +48,8 @@ pub(super) enum CliError {
     },
     #[error("{0} was not violated: there is no failure to minimise")]
     NotViolated(String),
+    #[error("{0} breaks things; a gate measures a healthy cluster")]
+    FaultsInGate(String),
     #[error("squall panicked; this is a bug in squall, and no verdict")]
     Panicked,
     #[error("cannot start the runtime")]
@@ -70,7 +72,8 @@ impl CliError {
             | Self::MissingFlag(_)
             | Self::BadOption(_)
             | Self::BadMessage(_)
-            | Self::NotViolated(_) => Exit::Usage,
+            | Self::NotViolated(_)
+            | Self::FaultsInGate(_) => Exit::Usage,
             Self::Folder(error) | Self::Run(RunError::Folder(error)) => of_folder(error),
             Self::Run(RunError::Interrupted) => Exit::Interrupted,
             Self::Run(RunError::Unsupported { .. }) => Exit::Usage,
@@ -118,6 +121,7 @@ impl CliError {
             Self::Run(RunError::Descriptors { .. }) => {
                 Some("raise the hard limit (`ulimit -Hn`, LimitNOFILE=), or plan fewer users".to_owned())
             }
+            Self::FaultsInGate(_) => Some("leave the scenario out, or name one without faults".to_owned()),
             Self::Panicked => Some("please report it with what is printed above".to_owned()),
             Self::Run(RunError::Unsupported { .. }) => {
                 Some("choose another --provider or another scenario".to_owned())

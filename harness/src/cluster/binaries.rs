@@ -1,6 +1,7 @@
 //! Where the chat binaries come from: beside this executable, built by cargo first when run from a checkout.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -12,6 +13,9 @@ use tokio::{
 };
 
 use crate::{cluster::ClusterError, plan::ProcessName, progress::Progress, surroundings, target::reference};
+
+/// The profile this executable was built in, as cargo names its folder.
+pub(super) const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
 
 /// The builds of this process, clean and planted: cargo is asked once, not before every run.
 static BUILT: [OnceCell<()>; 2] = [OnceCell::const_new(), OnceCell::const_new()];
@@ -43,7 +47,7 @@ impl Binaries {
         // Set under `cargo test`, which has brought only what it tests up to date.
         let under_cargo = std::env::var_os("CARGO").is_some();
         if missing || under_cargo || planted {
-            let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+            let workspace = workspace();
             if workspace.join("Cargo.toml").exists() {
                 BUILT[usize::from(planted)]
                     .get_or_try_init(|| binaries.build(&workspace, &needed, progress))
@@ -54,6 +58,24 @@ impl Binaries {
                     needed.each_ref().map(|binary| binary.display().to_string()).join(" and "),
                     workspace.display()
                 )));
+            }
+        }
+        Ok(binaries)
+    }
+
+    /// The clean binaries in a folder, taken as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::Build`] when one is missing.
+    pub fn in_folder(folder: &Path) -> Result<Self, ClusterError> {
+        // A process is started in another folder than ours.
+        let missing = |path: &Path| ClusterError::Build(format!("there is no {}", path.display()));
+        let binaries = Self { folder: folder.canonicalize().map_err(|_| missing(folder))?, planted: false };
+        for process in [ProcessName::Node(1), ProcessName::Writer(1)] {
+            let path = binaries.of(process);
+            if !path.is_file() {
+                return Err(missing(&path));
             }
         }
         Ok(binaries)
@@ -71,49 +93,64 @@ impl Binaries {
         needed: &[PathBuf],
         progress: &Progress,
     ) -> Result<(), ClusterError> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        // As from the caller's shell; what it inherits from us instead would make it build anew.
-        command.env_clear().envs(surroundings::callers());
-        // All members, though only two binaries: the same selection resolves to the same dependency features, so what
-        // was built for squall itself is not built again.
-        command.args(["build", "--workspace"]).current_dir(workspace).kill_on_drop(true);
+        let mut arguments: Vec<OsString> = Vec::new();
         for binary in needed.iter().filter_map(|path| path.file_name()) {
-            command.arg("--bin").arg(binary);
+            arguments.extend(["--bin".into(), binary.to_owned()]);
         }
         if self.planted {
-            command.args(["--features", "planted-bugs"]);
-        }
-        if !cfg!(debug_assertions) {
-            command.arg("--release");
+            arguments.extend(["--features".into(), "planted-bugs".into()]);
         }
         // The folder is target/PROFILE; cargo must put them there even when it was told another target folder.
         if let Some(target) = self.folder.parent() {
-            command.arg("--target-dir").arg(target);
+            arguments.extend(["--target-dir".into(), target.into()]);
         }
-        let cannot = |error: std::io::Error| ClusterError::Build(format!("cannot run cargo: {error}"));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut building = command.spawn().map_err(cannot)?;
-        let mut said = Vec::new();
-        if let Some(pipe) = building.stderr.take() {
-            let mut lines = BufReader::new(pipe).lines();
-            // What is compiled, and what is waited for (another cargo may hold the folder), as cargo says it.
-            while let Some(line) = lines.next_line().await.map_err(cannot)? {
-                if ["Compiling", "Downloading", "Blocking"].iter().any(|doing| line.contains(doing)) {
-                    progress.say(&line);
-                }
-                said.push(line);
-            }
-        }
-        if building.wait().await.map_err(cannot)?.success() {
-            return Ok(());
-        }
-        Err(ClusterError::Build(said.join("\n")))
+        cargo_build(workspace, &arguments, progress).await
     }
 }
 
+/// Builds in the profile this executable was built in.
+pub(super) async fn cargo_build(
+    workspace: &Path,
+    arguments: &[OsString],
+    progress: &Progress,
+) -> Result<(), ClusterError> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    // As from the caller's shell; what it inherits from us instead would make it build anew.
+    command.env_clear().envs(surroundings::callers());
+    // All members, though only two binaries: the same selection resolves to the same dependency features, so what was
+    // built for squall itself is not built again.
+    command.args(["build", "--workspace"]).args(arguments).current_dir(workspace).kill_on_drop(true);
+    if PROFILE == "release" {
+        command.arg("--release");
+    }
+    let cannot = |error: std::io::Error| ClusterError::Build(format!("cannot run cargo: {error}"));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut building = command.spawn().map_err(cannot)?;
+    let mut said = Vec::new();
+    if let Some(pipe) = building.stderr.take() {
+        let mut lines = BufReader::new(pipe).lines();
+        // What is compiled, and what is waited for (another cargo may hold the folder), as cargo says it.
+        while let Some(line) = lines.next_line().await.map_err(cannot)? {
+            if ["Compiling", "Downloading", "Blocking"].iter().any(|doing| line.contains(doing)) {
+                progress.say(&line);
+            }
+            said.push(line);
+        }
+    }
+    if building.wait().await.map_err(cannot)?.success() {
+        return Ok(());
+    }
+    Err(ClusterError::Build(said.join("\n")))
+}
+
+/// The checkout this executable was built from.
+pub(super) fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 /// `target/PROFILE`, whether this executable is `target/PROFILE/squall` or a test in `target/PROFILE/deps`.
-fn folder() -> Result<PathBuf, std::io::Error> {
+pub(super) fn folder() -> Result<PathBuf, std::io::Error> {
     let me = std::env::current_exe()?;
     let mut folder = me.parent().map(Path::to_path_buf).unwrap_or_default();
     if folder.ends_with("deps") {

@@ -49,7 +49,7 @@ impl Launch {
         // program take it in between, the process says so and dies, and the run with it.
         let port = ports.free().map_err(|source| ClusterError::Port { process: name.to_string(), source })?;
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let endpoints = environment.endpoints(name);
+        let endpoints = spec.endpoints.clone().unwrap_or_else(|| environment.endpoints(name));
         let args = reference::arguments(name, listen, &endpoints, &spec.names, &spec.plan.cluster);
         let clock = WallClock::of(name, spec.plan, &spec.logs)?;
         let mut env = vec![("RUST_BACKTRACE".to_owned(), "1".to_owned())];

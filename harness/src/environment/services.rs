@@ -6,3 +6,4 @@ pub(crate) mod kafka;
 pub(crate) mod postgres;
 pub(crate) mod probe;
 pub(crate) mod redis;
+pub mod schema;

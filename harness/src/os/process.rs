@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use nix::{
     errno::Errno,
     sys::signal::{Signal, kill},
+    time::{clock_getcpuclockid, clock_gettime},
     unistd::Pid,
 };
 use procfs::{
@@ -137,6 +138,13 @@ impl Usage {
     }
 }
 
+/// Processor time of a process since its start, of all its threads, the ended ones included: the kernel's own sum of what
+/// `/proc/PID/task/*/schedstat` shows of each that still runs. `None` when there is no such process.
+pub fn cpu_time(pid: u32) -> Option<Duration> {
+    let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid).ok()?)).ok()?;
+    Some(clock_gettime(clock).ok()?.into())
+}
+
 /// The state letter of whatever has a pid now, a zombie's too.
 pub fn state(pid: u32) -> Option<char> {
     stat(i32::try_from(pid).ok()?).map(|stat| stat.state)
@@ -192,5 +200,13 @@ mod tests {
         assert!(own_memory_kib() > 1_000, "{}", own_memory_kib());
         assert!(pid_namespace().starts_with("pid:["), "{}", pid_namespace());
         assert!(!ignores(Signal::SIGCHLD));
+    }
+
+    #[test]
+    fn processor_time_is_told_finer_than_in_ticks() {
+        let (before, began) = (cpu_time(std::process::id()).unwrap(), std::time::Instant::now());
+        while began.elapsed() < Duration::from_millis(3) {}
+        assert!(cpu_time(std::process::id()).unwrap() > before);
+        assert_eq!(cpu_time(u32::MAX), None);
     }
 }

@@ -119,6 +119,20 @@ impl Arrivals {
         own.or_else(|| self.takers.get(&owner).copied().filter(by))
     }
 
+    /// Several short schedules with silence between them: one begins at each of `starts_ms` and is `length_ms` long. The
+    /// n-th is drawn from the plan's seed and n alone, whenever it begins. `starts_ms` must ascend without overlap.
+    pub fn in_slices(plan: &Plan, starts_ms: &[u64], length_ms: u64) -> Self {
+        let mut list = Vec::new();
+        for (nth, start_ms) in (0_u64..).zip(starts_ms) {
+            let mut slice = plan.clone();
+            slice.seed = plan.seed.wrapping_add(nth);
+            slice.load.duration_ms = length_ms;
+            let drawn = Self::of(&slice).list.into_iter();
+            list.extend(drawn.map(|it| Arrival { due_us: it.due_us + start_ms * 1_000, ..it }));
+        }
+        Self::with_own_ids(list, plan.seed)
+    }
+
     /// The body of a message: text drawn from the seed and the message's number, so any ledger can be compared with it
     /// without storing it.
     pub fn body(&self, message: u32) -> String {
@@ -195,6 +209,20 @@ mod tests {
             }
             let other = Arrivals::of(&Plan { seed: plan.seed.wrapping_add(1), ..plan });
             prop_assert!(arrivals.list.len() < 2 || arrivals.list != other.list);
+        }
+
+        /// Two loads that take turns send the same, each in its own time.
+        #[test]
+        fn slices_are_the_same_whenever_they_begin(plan in any_plan()) {
+            let length_ms = plan.load.duration_ms;
+            let one = Arrivals::in_slices(&plan, &[0, 3_000], length_ms);
+            let other = Arrivals::in_slices(&plan, &[1_500, 6_000], length_ms);
+            prop_assert!(one.list.is_sorted_by_key(|arrival| arrival.due_us));
+            prop_assert_eq!(one.list.len(), other.list.len());
+            for (a, b) in one.list.iter().zip(&other.list) {
+                let later_us = if a.due_us < 3_000_000 { 1_500_000 } else { 3_000_000 };
+                prop_assert_eq!(Arrival { due_us: a.due_us + later_us, ..*a }, *b);
+            }
         }
 
         /// Room, sender and id name one message, also where an id is another's; about as many are as were asked for.

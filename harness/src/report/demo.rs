@@ -5,7 +5,7 @@ use crate::{
     checkers::{ALL, Verdict, check_with, fixture::Run},
     history::{EventKind, Reason},
     report::{
-        Machine, Report, RunFacts, html, junit, markdown, store,
+        Machine, Report, RunFacts, comparison, html, junit, markdown, store,
         terminal::{self, Screen},
     },
 };
@@ -94,6 +94,18 @@ fn every_form_of_a_report_is_written_and_the_result_is_read_back() {
             )
         );
     }
+}
+
+#[test]
+fn two_runs_side_by_side_have_figures_and_no_verdict() {
+    let (calm, broken) = (report(&Run::clean(300)), report(&broken()));
+    let table = comparison::table(&calm, &broken);
+    assert!(table.contains("messages acked") && table.contains("receipt overall p99, ms"), "{table}");
+    assert!(
+        table.contains("not the same load")
+            && table.contains("No verdict: the runs were not measured in pairs")
+    );
+    assert!(!comparison::table(&calm, &calm).contains("not the same load"));
 }
 
 #[test]

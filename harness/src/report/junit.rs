@@ -69,6 +69,6 @@ pub fn suite(report: &Report) -> String {
 }
 
 /// XML 1.0 has no way to write most control characters; an error text of a database may hold some.
-fn legal(text: &str) -> String {
+pub fn legal(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c }).collect()
 }

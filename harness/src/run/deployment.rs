@@ -135,13 +135,14 @@ async fn cluster(
     recorder.record(EventKind::Phase(Phase::Cluster));
     progress.now("starting the cluster");
     verifier::create_topics(&environment.verifier(), names, plan.cluster.partitions).await?;
-    let spec = ClusterSpec { plan, binaries, logs: wanted.logs.clone(), names: names.clone() };
+    let spec =
+        ClusterSpec { plan, binaries, logs: wanted.logs.clone(), names: names.clone(), endpoints: None };
     let up = cancel.run_until_cancelled(Cluster::up(&spec, environment, recorder)).await;
     Ok(up.ok_or(RunError::Interrupted)??)
 }
 
 /// Ends the services, as soon as nobody else uses them: a probe or a healing that was given up may need a moment.
-async fn end(environment: Arc<Environment>) -> Result<(), RunError> {
+pub(super) async fn end(environment: Arc<Environment>) -> Result<(), RunError> {
     let mut shared = Some(environment);
     let alone = wait::until("the services in nobody's use", LET_GO_LIMIT, async || {
         let environment = shared.take().ok_or("gone")?;

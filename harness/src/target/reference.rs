@@ -58,6 +58,11 @@ pub fn program(process: ProcessName) -> &'static str {
     }
 }
 
+/// Makes a node with planted bugs burn so many per cent more processor time than its work takes.
+pub fn burn_cpu_flag(percent: u32) -> String {
+    format!("--burn-cpu-percent={percent}")
+}
+
 /// What a process is told when it starts.
 pub fn arguments(
     name: ProcessName,

@@ -28,7 +28,11 @@ pub enum Bug {
 
 /// The bug this process was given, if any.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Bugs(Option<Bug>);
+pub struct Bugs {
+    bug: Option<Bug>,
+    #[cfg(feature = "planted-bugs")]
+    burn_cpu_percent: u32,
+}
 
 /// Messages that [`Bug::AckBeforeProduce`] keeps back; what does not fit is lost.
 pub const LATE_PRODUCE_BUFFER: usize = 64;
@@ -55,13 +59,48 @@ pub fn wronged_range(bug: Bug, partition: i32, from: i64, to: i64) {
 
 impl Bugs {
     /// Of the command line.
-    pub fn new(bug: Option<Bug>) -> Self {
-        Self(bug)
+    #[cfg(feature = "planted-bugs")]
+    pub fn new(bug: Option<Bug>, burn_cpu_percent: u32) -> Self {
+        Self { bug, burn_cpu_percent }
     }
 
     /// Whether to be wrong in this way.
     #[inline]
     pub fn has(self, bug: Bug) -> bool {
-        cfg!(feature = "planted-bugs") && self.0 == Some(bug)
+        cfg!(feature = "planted-bugs") && self.bug == Some(bug)
+    }
+
+    /// Planted slowness: spends processor time until so many per cent of what this process has spent on its work have been
+    /// spent on nothing. Called once a message, by whoever has just delivered it.
+    #[inline]
+    pub fn burn_cpu(self) {
+        #[cfg(feature = "planted-bugs")]
+        if self.burn_cpu_percent > 0 {
+            burn::until_percent(self.burn_cpu_percent);
+        }
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+mod burn {
+    use std::sync::{Mutex, PoisonError};
+
+    use rustix::time::{ClockId, clock_gettime};
+
+    /// Nanoseconds of this process that were spent on nothing.
+    static BURNT_NS: Mutex<i64> = Mutex::new(0);
+
+    pub(super) fn until_percent(percent: u32) {
+        let mut burnt_ns = BURNT_NS.lock().unwrap_or_else(PoisonError::into_inner);
+        let worked_ns = spent_ns(ClockId::ProcessCPUTime) - *burnt_ns;
+        let owed_ns = worked_ns * i64::from(percent) / 100 - *burnt_ns;
+        let from_ns = spent_ns(ClockId::ThreadCPUTime);
+        while spent_ns(ClockId::ThreadCPUTime) - from_ns < owed_ns {}
+        *burnt_ns += owed_ns.max(0);
+    }
+
+    fn spent_ns(clock: ClockId) -> i64 {
+        let spent = clock_gettime(clock);
+        spent.tv_sec * 1_000_000_000 + spent.tv_nsec
     }
 }

@@ -109,6 +109,11 @@ pub struct Config {
     #[cfg(feature = "planted-bugs")]
     #[arg(long, env = "CHAT_NODE_BUG")]
     pub bug: Option<crate::bugs::Bug>,
+
+    /// Spend so many per cent more processor time than the work takes, so that a gate on performance can be tested
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000))]
+    pub burn_cpu_percent: u32,
 }
 
 impl Config {
@@ -130,7 +135,7 @@ impl Config {
     /// The planted bug, if this build has any.
     pub fn bugs(&self) -> Bugs {
         #[cfg(feature = "planted-bugs")]
-        return Bugs::new(self.bug);
+        return Bugs::new(self.bug, self.burn_cpu_percent);
         #[cfg(not(feature = "planted-bugs"))]
         Bugs::default()
     }

@@ -303,6 +303,7 @@ impl Partition {
                 effect.stragglers.extend(behind);
             }
             ring.push(delivery.offset, delivery.record);
+            self.bugs.burn_cpu();
         }
         effect
     }

@@ -2,13 +2,12 @@
 //! through one.
 
 use async_trait::async_trait;
-use sqlx::{Connection, Executor};
 use tempfile::TempDir;
 
 use crate::{
     environment::{
         EnvironmentSpec,
-        addresses::{authority, with_parameter},
+        addresses::authority,
         child::Child,
         contract::{Endpoints, External, Provider, Services, Up},
         error::EnvironmentError,
@@ -16,7 +15,7 @@ use crate::{
         ports::Ports,
         proxies,
         registry::{Registry, temporary_folder},
-        services::probe,
+        services::{probe, schema::Schema},
     },
     plan::{LinkName, Service},
     progress::Progress,
@@ -31,46 +30,6 @@ pub(crate) struct ExternalServices {
     toxiproxy: Child,
     folder: TempDir,
     schema: Schema,
-}
-
-/// A schema of the run's own in the rented database: a position in the log identifies a row, and the log of this run
-/// begins at zero again, so the tables of an earlier run must not be found there.
-#[derive(Debug)]
-struct Schema {
-    postgres_url: String,
-    name: String,
-}
-
-impl Schema {
-    async fn create(postgres_url: &str, run_id: &str) -> Result<Self, EnvironmentError> {
-        let name = format!("squall_{}", run_id.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_"));
-        let schema = Self { postgres_url: postgres_url.to_owned(), name };
-        schema.execute(format!("create schema {}", schema.name)).await?;
-        Ok(schema)
-    }
-
-    /// The database as the run sees it.
-    fn url(&self) -> String {
-        with_parameter(&self.postgres_url, "options[search_path]", &self.name)
-    }
-
-    async fn drop(&self) -> Result<(), EnvironmentError> {
-        self.execute(format!("drop schema if exists {} cascade", self.name)).await
-    }
-
-    async fn execute(&self, statement: String) -> Result<(), EnvironmentError> {
-        let executed = async {
-            let mut session = sqlx::PgConnection::connect(&self.postgres_url).await?;
-            // The name consists of letters, digits and underscores.
-            session.execute(sqlx::AssertSqlSafe(statement)).await?;
-            session.close().await
-        };
-        let failed = |reason: String| EnvironmentError::Address { what: "postgres", reason };
-        tokio::time::timeout(FIRST_ANSWER_LIMIT, executed)
-            .await
-            .map_err(|_| failed("it does not answer".to_owned()))?
-            .map_err(|error: sqlx::Error| failed(error.to_string()))
-    }
 }
 
 impl ExternalServices {

@@ -1,0 +1,58 @@
+//! A schema of somebody's own in a database that others use too.
+
+use sqlx::{Connection, Executor};
+
+use crate::environment::{addresses::with_parameter, error::EnvironmentError};
+
+/// Longest time for one statement; the database may be far away.
+const STATEMENT_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// A schema. A position in the log identifies a row, and a new log begins at zero again, so whoever begins one must not
+/// find the tables of another there.
+#[derive(Debug)]
+pub struct Schema {
+    postgres_url: String,
+    name: String,
+}
+
+impl Schema {
+    /// Makes `squall_NAME`; what no identifier may hold becomes an underscore.
+    ///
+    /// # Errors
+    ///
+    /// [`EnvironmentError::Address`] with what PostgreSQL said.
+    pub async fn create(postgres_url: &str, name: &str) -> Result<Self, EnvironmentError> {
+        let name = format!("squall_{}", name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_"));
+        let schema = Self { postgres_url: postgres_url.to_owned(), name };
+        schema.execute(format!("create schema {}", schema.name)).await?;
+        Ok(schema)
+    }
+
+    /// The database as seen from this schema.
+    pub fn url(&self) -> String {
+        with_parameter(&self.postgres_url, "options[search_path]", &self.name)
+    }
+
+    /// Removes it, and all that is in it.
+    ///
+    /// # Errors
+    ///
+    /// [`EnvironmentError::Address`] with what PostgreSQL said.
+    pub async fn drop(&self) -> Result<(), EnvironmentError> {
+        self.execute(format!("drop schema if exists {} cascade", self.name)).await
+    }
+
+    async fn execute(&self, statement: String) -> Result<(), EnvironmentError> {
+        let executed = async {
+            let mut session = sqlx::PgConnection::connect(&self.postgres_url).await?;
+            // The name consists of letters, digits and underscores.
+            session.execute(sqlx::AssertSqlSafe(statement)).await?;
+            session.close().await
+        };
+        let failed = |reason: String| EnvironmentError::Address { what: "postgres", reason };
+        tokio::time::timeout(STATEMENT_LIMIT, executed)
+            .await
+            .map_err(|_| failed("it does not answer".to_owned()))?
+            .map_err(|error: sqlx::Error| failed(error.to_string()))
+    }
+}
