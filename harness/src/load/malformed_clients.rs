@@ -147,7 +147,7 @@ impl BadClient {
                 Err(_) => Reaction::Unreached,
             };
         }
-        let auth = Auth { user: format!("client-{}", self.number) };
+        let auth = Auth::Name { user: format!("client-{}", self.number) };
         let Ok(mut session) = Session::connect(address, &auth, SESSION_LIMIT).await else {
             return Reaction::Unreached;
         };

@@ -263,7 +263,7 @@ impl Participant {
 
     fn connect(&mut self) {
         let Some(address) = self.world.nodes.get(self.node).copied() else { return };
-        let auth = Auth { user: self.world.plan.user_name(self.user) };
+        let auth = Auth::Name { user: self.world.plan.user_name(self.user) };
         self.link = Link::connect(address, auth, self.script.receive_bytes());
     }
 

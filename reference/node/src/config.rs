@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use axum::http::HeaderValue;
-use chat_protocol::Topology;
+use chat_protocol::{Topology, token::Key};
 use clap::Parser;
 
 use crate::bugs::Bugs;
@@ -60,6 +60,20 @@ pub struct Config {
     #[arg(long, env = "CHAT_NODE_POSTGRES_URL")]
     pub postgres_url: Option<String>,
 
+    /// A key that tokens may be signed with (HS256, at least 32 bytes); two while keys are changed, comma separated. Flags can
+    /// be read by others: use the environment. Without a key the node is in development mode and believes any name
+    #[arg(long = "token-key", env = "CHAT_NODE_TOKEN_KEYS", hide_env_values = true, value_delimiter = ',',
+          value_parser = |text: &str| Key::new(text.as_bytes()))]
+    pub token_keys: Vec<Key>,
+
+    /// What tokens must name as their issuer
+    #[arg(long, env = "CHAT_NODE_TOKEN_ISSUER", default_value = "chat")]
+    pub token_issuer: String,
+
+    /// Run in development mode also where others than this machine can connect
+    #[arg(long, env = "CHAT_NODE_DEVELOPMENT_ANYWHERE")]
+    pub development_anywhere: bool,
+
     /// Messages a second that one client may send, over time; beyond it a `send` is answered `rate_limited`. Far above what
     /// people type
     #[arg(long, env = "CHAT_NODE_SENDS_PER_S", default_value_t = 2_000,
@@ -103,6 +117,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether any name is believed.
+    pub fn development(&self) -> bool {
+        self.token_keys.is_empty()
+    }
+
     /// How long a client waits for the ack of a `send`.
     pub fn ack_timeout(&self) -> Duration {
         Duration::from_millis(self.ack_timeout_ms)

@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::{
     config::Config,
     health::{Health, Readiness},
-    page,
+    identity, page,
 };
 
 #[derive(Clone)]
@@ -40,6 +40,7 @@ struct About {
 pub fn routes(config: &Config, health: Arc<Health>, metrics: PrometheusHandle) -> Router {
     let (name, topology) = (Arc::from(config.name.as_str()), config.topology);
     page::routes()
+        .merge(identity::routes(config))
         .route("/about", get(about))
         .route("/healthz", get(chat_process::alive))
         .route("/readyz", get(readyz))

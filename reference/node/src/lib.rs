@@ -11,7 +11,7 @@
 //! - [`catch_up`]: members that are behind, after `resume` or because they read slowly
 //! - [`relay`]: the other topology, in which all of this but delivery is left aside
 //! - [`hub`]: all partitions; [`presence`], [`history`]: the smaller verbs
-//! - [`serve`]: the life of the process; [`http`], [`page`], [`origins`], [`listener`], [`health`], [`meters`]: its outside
+//! - [`serve`]: the life of the process; [`http`], [`page`], [`origins`], [`identity`], [`listener`], [`health`], [`meters`]: its outside
 //! - [`config`], [`limits`], [`bugs`]: what it is told, where it stops, how it is wrong on purpose
 
 use chat_protocol::lifecycle::EXIT_PANIC;
@@ -24,6 +24,7 @@ pub mod health;
 pub mod history;
 pub mod http;
 pub mod hub;
+pub mod identity;
 pub mod kafka;
 pub mod limits;
 pub mod listener;

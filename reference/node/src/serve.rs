@@ -63,6 +63,11 @@ pub enum StartError {
     /// The process cannot hear signals, or count.
     #[error("cannot set the process up: {0}")]
     Process(#[from] io::Error),
+    /// Any name would be believed, of anybody.
+    #[error(
+        "no token key, and {0} is not this machine's own: give CHAT_NODE_TOKEN_KEYS, or --development-anywhere to believe any name"
+    )]
+    Development(std::net::SocketAddr),
     /// A second recorder in one process.
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -72,7 +77,7 @@ impl StartError {
     /// The exit code that says whose fault it is.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Kafka(_) | Self::Redis(_) | Self::Postgres(_) => EXIT_USAGE,
+            Self::Kafka(_) | Self::Redis(_) | Self::Postgres(_) | Self::Development(_) => EXIT_USAGE,
             Self::Listen(..) | Self::Process(_) | Self::Metrics(_) => EXIT_UNAVAILABLE,
         }
     }
@@ -84,6 +89,14 @@ impl StartError {
 ///
 /// When it cannot start; that a dependency is away is no such reason.
 pub async fn serve(config: Config) -> Result<u8, StartError> {
+    if config.development() {
+        if !config.listen.ip().is_loopback() && !config.development_anywhere {
+            return Err(StartError::Development(config.listen));
+        }
+        warn!(
+            "DEVELOPMENT MODE: any name is believed, and /dev/token signs any; give CHAT_NODE_TOKEN_KEYS to end this"
+        );
+    }
     // Signals first: whoever sees `listening` may already stop us.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let listener = Deadlined::bind(config.listen, config.connections_per_address)

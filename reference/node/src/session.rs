@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{limits, meters, node::Node};
+use crate::{identity, limits, meters, node::Node};
 
 pub(crate) mod answer;
 mod early;
@@ -37,8 +37,10 @@ use verb::{Asked, Queue, Verb};
 /// Why a client was not let in; it reads this as the message of its `connect_error`.
 #[derive(Debug, thiserror::Error)]
 enum NotLetIn {
-    #[error("auth must be an object with a user")]
+    #[error("auth must be an object with a token, or in development mode with a user")]
     NoUser,
+    #[error(transparent)]
+    Unknown(#[from] identity::Unknown),
     #[error("the user name must be 1 to {USER_MAX_BYTES} bytes, without U+0000")]
     BadUser,
     #[error("this node is draining; connect to another one")]
@@ -71,7 +73,7 @@ fn admit(node: &Node, socket: &SocketRef, TryData(auth): TryData<Auth>) -> Resul
     if node.health.draining() {
         return Err(NotLetIn::Draining);
     }
-    let user = auth.map_err(|_| NotLetIn::NoUser)?.user;
+    let user = identity::user_of(&node.config, auth.map_err(|_| NotLetIn::NoUser)?)?;
     if user.is_empty() || user.len() > USER_MAX_BYTES || user.contains('\0') {
         return Err(NotLetIn::BadUser);
     }

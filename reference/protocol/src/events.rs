@@ -36,9 +36,18 @@ pub const ERROR: &str = "error";
 
 /// The `auth` object of the Socket.IO connect packet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Auth {
-    /// The name the client asks for. In this development mode the node believes it.
-    pub user: String,
+#[serde(untagged)]
+pub enum Auth {
+    /// Who the client is, signed ([`crate::token`]).
+    Token {
+        /// The token.
+        token: String,
+    },
+    /// Who the client says it is. Only a node in development mode believes that.
+    Name {
+        /// The user.
+        user: String,
+    },
 }
 
 /// The ack of every verb.

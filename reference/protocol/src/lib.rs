@@ -31,6 +31,7 @@
 //! - [`lifecycle`]: the log events by which an outside observer follows a process
 //! - [`dead_letter`]: headers of a record that was set aside
 //! - [`metrics`]: names of the metrics that an outside observer counts by
+//! - [`token`]: who somebody is, signed
 //! - [`limits`]: every limit, its unit and its reason
 
 pub mod bus;
@@ -41,6 +42,7 @@ pub mod limits;
 pub mod metrics;
 pub mod position;
 pub mod record;
+pub mod token;
 pub mod topology;
 
 pub use position::Position;

@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_a_stock_client_writes() {
-        assert_eq!(connect(&Auth { user: "ann".into() }).unwrap(), r#"40{"user":"ann"}"#);
+        assert_eq!(connect(&Auth::Name { user: "ann".into() }).unwrap(), r#"40{"user":"ann"}"#);
         let join = Join { room: "r\"1".into() };
         assert_eq!(event("join", &join, 0).unwrap(), r#"420["join",{"room":"r\"1"}]"#);
         assert_eq!(event("join", &join, 123).unwrap(), r#"42123["join",{"room":"r\"1"}]"#);

@@ -34,7 +34,7 @@ async fn session(answer: &str) -> (Server, Result<Session, SessionError>) {
         server.say(answer).await;
         server
     };
-    let auth = Auth { user: "ann".into() };
+    let auth = Auth::Name { user: "ann".into() };
     tokio::join!(server, Session::connect(address, &auth, LIMIT))
 }
 
@@ -111,6 +111,7 @@ async fn a_server_that_does_not_read_stalls_the_session_and_not_the_client() {
 async fn a_node_that_takes_the_connection_and_says_nothing_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let silent = Session::connect(address, &Auth { user: "ann".into() }, Duration::from_millis(50)).await;
+    let silent =
+        Session::connect(address, &Auth::Name { user: "ann".into() }, Duration::from_millis(50)).await;
     assert!(matches!(silent, Err(SessionError::Slow(50))));
 }
