@@ -69,7 +69,7 @@ export interface About {
 }
 
 /** Codes after which the same send may succeed later. Every other one is final. */
-export const RETRIABLE = new Set(["busy", "unavailable", "draining", "not_member"]);
+export const RETRIABLE = new Set(["busy", "unavailable", "draining", "not_member", "rate_limited"]);
 
 /** Longest body, room and user name in bytes of UTF-8 (`chat_protocol::limits`). */
 export const BODY_MAX_BYTES = 16 * 1024;
