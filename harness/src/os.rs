@@ -1,10 +1,13 @@
-//! What the system tells of processes, sockets and the machine, read from `/proc` by the crate `procfs`. Nothing else of
-//! the harness reads it.
+//! What the system tells of processes, sockets and the machine, read from `/proc`, by the crate `procfs` as far as it
+//! knows the file. Nothing else of the harness reads it.
 
 pub mod process;
 pub mod sockets;
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
 
 use procfs::{Current, CurrentSI, KernelStats, Meminfo};
 
@@ -47,4 +50,11 @@ pub fn mounts_below(folder: &Path) -> Vec<PathBuf> {
     let mounts = procfs::process::Process::myself().and_then(|own| own.mountinfo());
     let points = mounts.into_iter().flatten().map(|mount| mount.mount_point);
     points.filter(|point| point.starts_with(folder)).collect()
+}
+
+/// The ports that the kernel gives to outgoing connections; `None` when it does not say.
+pub fn ephemeral_ports() -> Option<RangeInclusive<u16>> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let (low, high) = text.trim().split_once(char::is_whitespace)?;
+    Some(low.trim().parse().ok()?..=high.trim().parse().ok()?)
 }

@@ -1,6 +1,6 @@
 //! `squall run --all`, and `--times N`: many runs, one line each while they go, a table of scenarios at the end.
 
-use std::{fmt::Write, fs, path::Path, time::Instant};
+use std::{fmt::Write, time::Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -89,10 +89,10 @@ pub(super) async fn run_many(
             suites.push(suite);
             // After every run: a night that is cut short leaves what it has.
             if let Some(file) = &args.junit {
-                write(file, &junit::render_all(&suites))?;
+                errors::write(file, &junit::render_all(&suites))?;
             }
             if let Some(file) = &args.table {
-                write(file, &markdown(&rows))?;
+                errors::write(file, &markdown(&rows))?;
             }
         }
     }
@@ -110,10 +110,6 @@ pub(super) async fn run_many(
         ));
     }
     Ok(rows.iter().map(Row::worst).fold(Exit::Holds, worse))
-}
-
-fn write(file: &Path, text: &str) -> Result<(), CliError> {
-    fs::write(file, text).map_err(|source| CliError::Write { path: file.display().to_string(), source })
 }
 
 fn markdown(rows: &[Row]) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Ends as `durable-first` does. That `relay` loses messages is what is to be shown: it is said, and no failure.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
@@ -46,9 +46,7 @@ pub(super) async fn contrast(args: ContrastArgs, cancel: &CancellationToken) -> 
     let mut places = Vec::new();
     for finished in [&durable_first, &relay] {
         for (name, text) in [(JSON, &json), (PAGE, &table.markdown())] {
-            let path = finished.folder.path().join(name);
-            fs::write(&path, text)
-                .map_err(|source| CliError::Write { path: path.display().to_string(), source })?;
+            errors::write(&finished.folder.path().join(name), text)?;
         }
         places.push(finished.folder.path().join(PAGE).display().to_string());
     }

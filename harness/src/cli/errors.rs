@@ -1,7 +1,9 @@
 //! Where errors leave: with what to do next, and the documented exit code.
 
 use std::{
+    fs,
     io::{IsTerminal, Write},
+    path::Path,
     sync::OnceLock,
 };
 
@@ -241,6 +243,11 @@ pub(super) fn quiet_logs() {
         .log_internal_errors(false);
     // A second call (tests) is refused and changes nothing.
     let _ = subscriber.try_init();
+}
+
+/// Writes a file that was asked for.
+pub(super) fn write(file: &Path, text: &str) -> Result<(), CliError> {
+    fs::write(file, text).map_err(|source| CliError::Write { path: file.display().to_string(), source })
 }
 
 /// Ctrl-C and SIGTERM ask everything to come down in order; a second one changes nothing but says so.

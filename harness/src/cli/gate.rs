@@ -1,9 +1,6 @@
 //! `squall gate`: is this build slower than that one? And `--calibrate`: how often would the gate be wrong here?
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
@@ -127,7 +124,7 @@ async fn measure(
     };
     let down = bench.down(progress).await;
     // What was measured is kept, also when the rest failed.
-    write(&folder, "slices.jsonl", &lines(&slices))?;
+    errors::write(&folder.join("slices.jsonl"), &lines(&slices))?;
     let judgement = measured?;
     down?;
     let Some(judgement) = judgement else {
@@ -135,9 +132,9 @@ async fn measure(
         return Ok(Exit::Holds);
     };
     let report = GateReport { scenario, baseline: baseline_label, candidate: candidate_label, judgement };
-    write(&folder, "gate.md", &report.markdown())?;
-    write(&folder, "benchmark.json", &report.benchmark_json())?;
-    write(&folder, "junit.xml", &report.junit())?;
+    errors::write(&folder.join("gate.md"), &report.markdown())?;
+    errors::write(&folder.join("benchmark.json"), &report.benchmark_json())?;
+    errors::write(&folder.join("junit.xml"), &report.junit())?;
     errors::print(&format!("{}\n{}", report.terminal(), folder.display()));
     Ok(report.judgement.exit())
 }
@@ -185,11 +182,6 @@ async fn record(
 fn lines(slices: &[Slice]) -> String {
     let lines = slices.iter().filter_map(|slice| serde_json::to_string(slice).ok());
     lines.map(|line| line + "\n").collect()
-}
-
-fn write(folder: &Path, name: &str, text: &str) -> Result<(), CliError> {
-    let path = folder.join(name);
-    fs::write(&path, text).map_err(|source| CliError::Write { path: path.display().to_string(), source })
 }
 
 /// How often the gate would say what, on the machine the recording was made on.

@@ -64,12 +64,7 @@ mod tests {
     use super::*;
 
     fn at(postgres: &str) -> External {
-        External {
-            postgres_url: postgres.to_owned(),
-            redis_url: "redis://cache.example/0".to_owned(),
-            kafka_brokers: "kafka.example:9092".to_owned(),
-            kafka_options: Vec::new(),
-        }
+        External::at(postgres, "redis://cache.example/0")
     }
 
     #[test]

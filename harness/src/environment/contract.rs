@@ -130,6 +130,17 @@ impl fmt::Debug for External {
 }
 
 impl External {
+    /// Managed services at these addresses, for tests.
+    #[cfg(test)]
+    pub(crate) fn at(postgres_url: &str, redis_url: &str) -> Self {
+        Self {
+            postgres_url: postgres_url.to_owned(),
+            redis_url: redis_url.to_owned(),
+            kafka_brokers: "kafka.example:9092".to_owned(),
+            kafka_options: Vec::new(),
+        }
+    }
+
     /// Whether a managed service is reached through our proxies.
     pub(crate) fn proxied(&self, service: Service) -> Result<(), &'static str> {
         match service {

@@ -69,7 +69,7 @@ pub(crate) async fn with_another_port<T>(
     let mut port = first;
     again_on_other_ports(name, async |attempt| {
         if attempt > 1 {
-            port = ports.free().map_err(|source| EnvironmentError::NoPort { source })?;
+            port = ports.draw()?;
         }
         start(port).await
     })

@@ -5,15 +5,15 @@
 
 use std::{
     collections::HashSet,
-    fs, io,
+    io,
     net::{Ipv4Addr, TcpListener},
     ops::RangeInclusive,
 };
 
 use rand::Rng;
 
-/// Where the kernel's range is written down.
-const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+use super::error::EnvironmentError;
+use crate::os;
 
 /// Used when that cannot be read: Linux's default.
 const EPHEMERAL_DEFAULT: RangeInclusive<u16> = 32768..=60999;
@@ -34,9 +34,14 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
+    /// [`Ports::free`] with the error of whoever starts services.
+    pub(crate) fn draw(&mut self) -> Result<u16, EnvironmentError> {
+        self.free().map_err(|source| EnvironmentError::NoPort { source })
+    }
+
     /// A port nobody listened on a moment ago. Somebody may still come first: whoever uses it must be ready to ask again.
     pub(crate) fn free(&mut self) -> io::Result<u16> {
-        let range = outside(&ephemeral());
+        let range = outside(&os::ephemeral_ports().unwrap_or(EPHEMERAL_DEFAULT));
         let mut rng = rand::rng();
         for _ in 0..DRAWS {
             let port = rng.random_range(range.clone());
@@ -49,15 +54,6 @@ impl Ports {
         self.given.insert(port);
         Ok(port)
     }
-}
-
-fn ephemeral() -> RangeInclusive<u16> {
-    let read = || {
-        let text = fs::read_to_string(EPHEMERAL).ok()?;
-        let (low, high) = text.trim().split_once(char::is_whitespace)?;
-        Some(low.trim().parse().ok()?..=high.trim().parse().ok()?)
-    };
-    read().unwrap_or(EPHEMERAL_DEFAULT)
 }
 
 /// The larger side of what the kernel leaves.

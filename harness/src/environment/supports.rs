@@ -95,12 +95,7 @@ mod tests {
     use super::*;
 
     fn external(redis: &str) -> External {
-        External {
-            postgres_url: "postgres://u:p@db.example:5432/chat?sslmode=require".to_owned(),
-            redis_url: redis.to_owned(),
-            kafka_brokers: "kafka.example:9092".to_owned(),
-            kafka_options: Vec::new(),
-        }
+        External::at("postgres://u:p@db.example:5432/chat?sslmode=require", redis)
     }
 
     #[test]

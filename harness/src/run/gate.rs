@@ -16,7 +16,7 @@ use super::{CLOSE_LIMIT, LEAD, Request, RunError, deployment, folder::RunFolder,
 use crate::{
     clock::Clock,
     cluster::{Binaries, Cluster, ClusterSpec},
-    environment::{Environment, EnvironmentSpec, Schema},
+    environment::{Endpoints, Environment, EnvironmentSpec, Schema},
     gate::{
         self, Arm, Slice, order,
         tally::{Tally, Window, tally},
@@ -125,7 +125,10 @@ impl<'a> Bench<'a> {
         let candidate = match self.side(round, Arm::Candidate, cancel).await {
             Ok(candidate) => candidate,
             Err(error) => {
-                baseline.end().await?;
+                // What went wrong first counts; this on top of it is worth a line.
+                if let Err(error) = baseline.end().await {
+                    tracing::warn!(%error, "a cluster did not end cleanly");
+                }
                 return Err(error);
             }
         };
@@ -184,28 +187,35 @@ impl<'a> Bench<'a> {
 
         let direct = self.environment.verifier();
         let schema = Schema::create(&direct.postgres_url, &name).await?;
-        let names = Names::new(&name, true);
-        verifier::create_topics(&direct, &names, plan.cluster.partitions).await?;
-        let mut endpoints = direct;
-        endpoints.postgres_url = schema.url();
-        let logs = self.folder.logs().join(format!("{}{letter}", round + 1));
-        let made = std::fs::create_dir_all(&logs);
-        made.map_err(|source| super::folder::FolderError::Io {
-            verb: "create",
-            path: logs.display().to_string(),
-            source,
-        })?;
-        let path = logs.join("history");
-        let (recorder, history) = HistoryWriter::create(&path, self.clock)?;
-        let spec =
-            ClusterSpec { plan: &plan, binaries: &build.binaries, logs, names, endpoints: Some(endpoints) };
-        let up = cancel.run_until_cancelled(Cluster::up(&spec, &self.environment, &recorder)).await;
-        let up = up.map_or(Err(RunError::Interrupted), |up| up.map_err(RunError::from));
-        if up.is_err() {
-            schema.drop().await?;
+        let up = async {
+            let names = Names::new(&name, true);
+            verifier::create_topics(&direct, &names, plan.cluster.partitions).await?;
+            let endpoints = Some(Endpoints { postgres_url: schema.url(), ..direct });
+            let logs = self.folder.logs().join(format!("{}{letter}", round + 1));
+            let made = std::fs::create_dir_all(&logs);
+            made.map_err(|source| super::folder::FolderError::Io {
+                verb: "create",
+                path: logs.display().to_string(),
+                source,
+            })?;
+            let path = logs.join("history");
+            let (recorder, history) = HistoryWriter::create(&path, self.clock)?;
+            let spec = ClusterSpec { plan: &plan, binaries: &build.binaries, logs, names, endpoints };
+            let up = cancel.run_until_cancelled(Cluster::up(&spec, &self.environment, &recorder)).await;
+            let cluster = up.ok_or(RunError::Interrupted)??;
+            Ok((cluster, recorder, history, path))
+        };
+        match up.await {
+            Ok((cluster, recorder, history, path)) => {
+                Ok(Side { cluster, schema, recorder, history, path, plan: Arc::new(plan), arrivals })
+            }
+            Err(error) => {
+                if let Err(error) = schema.drop().await {
+                    tracing::warn!(%error, "a schema of this gate is left over");
+                }
+                Err(error)
+            }
         }
-        let cluster = up?;
-        Ok(Side { cluster, schema, recorder, history, path, plan: Arc::new(plan), arrivals })
     }
 
     /// Gathers the users of both, runs the slices, and lets the users go. Returns when each slice was measured, and the zero

@@ -118,9 +118,7 @@ impl Partition {
 
     /// A message that was claimed is said, or will not be. Returns what is known of it now.
     pub fn release(&self, record: &ChatRecord) -> Known {
-        let mut state = self.state();
-        state.recent.release(record);
-        state.recent.look(record)
+        self.state().recent.release(record)
     }
 
     /// The next offset to be delivered, if the end of the log is known.

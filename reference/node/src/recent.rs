@@ -41,10 +41,10 @@ impl RecentIds {
     }
 
     /// What is known of a message, said or on its way.
-    pub fn look(&self, record: &ChatRecord) -> Known {
+    #[cfg(test)]
+    fn look(&self, record: &ChatRecord) -> Known {
         let (key, body) = self.of(record);
-        let standing = self.said.get(&key).or_else(|| self.claimed.get(&key).map(|(body, _)| body));
-        Self::compare(standing, body)
+        self.known(key, body)
     }
 
     /// Remembers a message that was said. What was known of it before stands.
@@ -65,23 +65,29 @@ impl RecentIds {
 
     /// Takes the identity for a message that is about to be sent, until [`Self::release`]; not if it is another's.
     pub fn claim(&mut self, record: &ChatRecord) -> Known {
-        let known = self.look(record);
+        let (key, body) = self.of(record);
+        let known = self.known(key, body);
         if known != Known::Conflict {
-            let (key, body) = self.of(record);
             self.claimed.entry(key).or_insert((body, 0)).1 += 1;
         }
         known
     }
 
-    /// A message that was claimed is said, or will not be.
-    pub fn release(&mut self, record: &ChatRecord) {
-        let (key, _) = self.of(record);
+    /// A message that was claimed is said, or will not be. Returns what is known of it now.
+    pub fn release(&mut self, record: &ChatRecord) -> Known {
+        let (key, body) = self.of(record);
         if let Some((_, sends)) = self.claimed.get_mut(&key) {
             *sends -= 1;
             if *sends == 0 {
                 self.claimed.remove(&key);
             }
         }
+        self.known(key, body)
+    }
+
+    fn known(&self, key: u128, body: u64) -> Known {
+        let standing = self.said.get(&key).or_else(|| self.claimed.get(&key).map(|(body, _)| body));
+        Self::compare(standing, body)
     }
 
     fn compare(standing: Option<&u64>, body: u64) -> Known {

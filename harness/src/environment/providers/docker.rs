@@ -102,9 +102,8 @@ impl Docker {
 
         // All at once. PostgreSQL and Redis need nobody; Kafka must know the proxies' addresses first.
         let mut ports = Ports::default();
-        let no_port = |source| EnvironmentError::NoPort { source };
-        let listeners = Listeners::draw(spec.processes, &mut ports).map_err(no_port)?;
-        let (postgres_port, redis_port) = (ports.free().map_err(no_port)?, ports.free().map_err(no_port)?);
+        let listeners = Listeners::draw(spec.processes, &mut ports)?;
+        let (postgres_port, redis_port) = (ports.draw()?, ports.draw()?);
         progress.now("starting the containers of PostgreSQL, Redis, Kafka and Toxiproxy");
         let behind_proxies = async {
             let (toxiproxy, proxies, version) =
@@ -203,10 +202,6 @@ async fn until_answering(
     }
 }
 
-fn draw(ports: &mut Ports) -> Result<u16, EnvironmentError> {
-    ports.free().map_err(|source| EnvironmentError::NoPort { source })
-}
-
 async fn start_postgres(
     site: &StartContext<'_>,
     image: &images::Image,
@@ -215,7 +210,7 @@ async fn start_postgres(
     let password = postgres::draw_password();
     let mut ports = Ports::default();
     again_on_other_ports("postgres", async |attempt| {
-        let port = if attempt == 1 { first } else { draw(&mut ports)? };
+        let port = if attempt == 1 { first } else { ports.draw()? };
         let settings = postgres::SETTINGS.iter().flat_map(|setting| ["-c", *setting]);
         let draft = site
             .draft(images::Role::Postgres, image)
@@ -245,7 +240,7 @@ async fn start_redis(
 ) -> Result<(Container, String), EnvironmentError> {
     let mut ports = Ports::default();
     again_on_other_ports("redis", async |attempt| {
-        let port = if attempt == 1 { first } else { draw(&mut ports)? };
+        let port = if attempt == 1 { first } else { ports.draw()? };
         let draft = site
             .draft(images::Role::Redis, image)
             .publish(port, 6379)
@@ -273,7 +268,7 @@ async fn start_kafka(
     let mut ports = Ports::default();
     again_on_other_ports("kafka", async |attempt| {
         // Only the published listener can collide: the others are inside the container.
-        let verifier = if attempt == 1 { first.verifier } else { draw(&mut ports)? };
+        let verifier = if attempt == 1 { first.verifier } else { ports.draw()? };
         let listeners = Listeners { verifier, ..first.clone() };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, verifier));
         let mut draft = site
@@ -302,11 +297,11 @@ async fn start_toxiproxy(
     ports: &mut Ports,
 ) -> Result<(Container, Proxies, String), EnvironmentError> {
     again_on_other_ports("toxiproxy", async |_| {
-        let api = draw(ports)?;
+        let api = ports.draw()?;
         let mut specs = Vec::new();
         for (service, process) in links(site.spec.processes) {
             let link = LinkName { process, service };
-            let port = draw(ports)?;
+            let port = ports.draw()?;
             let target = match service {
                 Service::Postgres => 5432,
                 Service::Redis => 6379,

@@ -64,18 +64,13 @@ impl Host {
             registry,
             small_disk: spec.small_disk,
         };
-        let no_port = |source| EnvironmentError::NoPort { source };
 
         progress.now("starting Toxiproxy");
         let mut ports = Ports::default();
         let (toxiproxy, mut proxies, version) =
             proxies::local::start(&manifest.toxiproxy, spec.logs_dir, registry, &mut ports).await?;
-        let listeners = Listeners::draw(spec.processes, &mut ports).map_err(no_port)?;
-        let mut targets = Targets {
-            postgres: ports.free().map_err(no_port)?,
-            redis: ports.free().map_err(no_port)?,
-            kafka: listeners,
-        };
+        let listeners = Listeners::draw(spec.processes, &mut ports)?;
+        let mut targets = Targets { postgres: ports.draw()?, redis: ports.draw()?, kafka: listeners };
         let links: Vec<(LinkName, String)> = Service::ALL
             .iter()
             .flat_map(|service| spec.processes.iter().map(|process| (*service, *process)))

@@ -28,7 +28,7 @@ pub(crate) async fn start(
     registry: &Registry,
     ports: &mut Ports,
 ) -> Result<(Child, Proxies, String), EnvironmentError> {
-    let port = ports.free().map_err(|source| EnvironmentError::NoPort { source })?;
+    let port = ports.draw()?;
     with_another_port("toxiproxy", port, async |port| {
         let proxies = Proxies::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
         let spec = ChildSpec {
@@ -60,7 +60,7 @@ pub(crate) async fn create_links(
     for _ in 0..PORT_ATTEMPTS {
         let mut specs = Vec::with_capacity(left.len());
         for (link, upstream) in &left {
-            let port = ports.free().map_err(|source| EnvironmentError::NoPort { source })?;
+            let port = ports.draw()?;
             specs.push(ProxySpec {
                 link: *link,
                 listen: format!("127.0.0.1:{port}"),

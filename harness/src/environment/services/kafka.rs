@@ -5,7 +5,10 @@
 
 use std::net::SocketAddr;
 
-use crate::{environment::ports::Ports, plan::ProcessName};
+use crate::{
+    environment::{error::EnvironmentError, ports::Ports},
+    plan::ProcessName,
+};
 
 /// Longest a broker that was killed counts as alive, so that its successor must wait. Default 9 s, which would be the
 /// recovery time of every broker kill.
@@ -34,15 +37,15 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    pub(crate) fn draw(processes: &[ProcessName], ports: &mut Ports) -> std::io::Result<Self> {
+    pub(crate) fn draw(processes: &[ProcessName], ports: &mut Ports) -> Result<Self, EnvironmentError> {
         Ok(Self {
-            verifier: ports.free()?,
-            internal: ports.free()?,
-            controller: ports.free()?,
+            verifier: ports.draw()?,
+            internal: ports.draw()?,
+            controller: ports.draw()?,
             clients: processes
                 .iter()
-                .map(|process| Ok((*process, ports.free()?)))
-                .collect::<std::io::Result<_>>()?,
+                .map(|process| Ok((*process, ports.draw()?)))
+                .collect::<Result<_, EnvironmentError>>()?,
         })
     }
 

@@ -11,7 +11,7 @@ use std::{
 use testcontainers::bollard;
 use tokio::net::TcpStream;
 
-use super::{StartContext, container::Container, draw, engine, images::Images, label::Labelled, start_redis};
+use super::{StartContext, container::Container, engine, images::Images, label::Labelled, start_redis};
 use crate::{
     environment::{
         EnvironmentSpec, ProviderChoice,
@@ -81,7 +81,7 @@ pub(crate) async fn reachable(engine: &bollard::Docker, images: &Images) -> Resu
         };
         let label = Labelled::create_network(engine, &run_id, &registry).await?;
         let site = StartContext { spec: &spec, engine: engine.clone() };
-        let started = match draw(&mut Ports::default()) {
+        let started = match Ports::default().draw() {
             Ok(port) => start_redis(&site, &images.redis, port).await.map(drop),
             Err(error) => Err(error),
         };

@@ -64,12 +64,11 @@ pub(super) async fn up(
     let path = file.display().to_string();
     let mut listeners = Some(first);
     with_another_port("kafka", 0, async |_| {
-        let no_port = |source| EnvironmentError::NoPort { source };
         let again = listeners.take();
         let retry = again.is_none();
         let listeners = match again {
             Some(first) => first,
-            None => Listeners::draw(processes, &mut Ports::default()).map_err(no_port)?,
+            None => Listeners::draw(processes, &mut Ports::default())?,
         };
         let verifier = SocketAddr::from((Ipv4Addr::LOCALHOST, listeners.verifier));
         let mut text: String =
@@ -84,12 +83,7 @@ pub(super) async fn up(
             run_tool(&java("kafka's format", "kafka.tools.StorageTool", &format), site.registry).await?;
         }
         let spec = java("kafka", "kafka.Kafka", &[&path]);
-        let at = Endpoints {
-            postgres_url: String::new(),
-            redis_url: String::new(),
-            kafka_brokers: verifier.to_string(),
-            kafka_options: Vec::new(),
-        };
+        let at = Endpoints { kafka_brokers: verifier.to_string(), ..Endpoints::nowhere() };
         let (child, ()) = launch(&spec, site.registry, async || answers(Service::Kafka, &at).await).await?;
         let server = Server::new(Service::Kafka, spec, Signal::SIGTERM, at, site.registry, child);
         Ok(Up { server, listeners })

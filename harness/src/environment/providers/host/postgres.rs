@@ -79,12 +79,8 @@ pub(super) async fn up(site: &StartContext<'_>, port: u16) -> Result<Up, Environ
             args.extend(["-c".to_owned(), setting]);
         }
         let spec = program("postgres", args);
-        let at = |database| Endpoints {
-            postgres_url: url(port, &password, database),
-            redis_url: String::new(),
-            kafka_brokers: String::new(),
-            kafka_options: Vec::new(),
-        };
+        let at =
+            |database| Endpoints { postgres_url: url(port, &password, database), ..Endpoints::nowhere() };
         let first = at("postgres");
         let (child, ()) =
             launch(&spec, site.registry, async || answers(Service::Postgres, &first).await).await?;

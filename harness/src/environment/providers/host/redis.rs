@@ -39,12 +39,7 @@ pub(super) async fn up(site: &StartContext<'_>, port: u16) -> Result<Up, Environ
             folder: Some(folder.clone()),
             log: site.logs.join("redis.log"),
         };
-        let at = Endpoints {
-            postgres_url: String::new(),
-            redis_url: redis::url(port),
-            kafka_brokers: String::new(),
-            kafka_options: Vec::new(),
-        };
+        let at = Endpoints { redis_url: redis::url(port), ..Endpoints::nowhere() };
         let (child, ()) = launch(&spec, site.registry, async || answers(Service::Redis, &at).await).await?;
         let version = version(child.log());
         let server = Server::new(Service::Redis, spec, Signal::SIGTERM, at, site.registry, child);
