@@ -23,23 +23,28 @@ function chat(url, user, room, { retries, past }) {
   });
   const seen = [];
   let next; // the first position not seen yet
-  let enter; // resolves once the room is entered in the session of now
-  let entered = new Promise((resolve) => (enter = resolve));
+  let entered, enter; // resolves once the room is entered; whoever waits goes on waiting when the connection breaks
+  const away = () => (entered = enter ? entered : new Promise((resolve) => (enter = resolve)));
+  away();
+  socket.on("disconnect", away);
+  // Whatever makes the transport busy at the very moment of "connect": the answer to a ping, say, or another room.
+  socket.on("connect", () => socket.volatile.emit("typing", { room }));
   socket.on("message", ({ position, record }) => {
     next = { ...position, offset: position.offset + 1 };
     seen.push(record.id);
   });
   socket.on("connect", async () => {
-    // `volatile` goes past the queue of `retries`.
+    // `volatile` goes past the queue of `retries`, and is dropped while the transport is busy.
+    const { engine } = socket.io;
+    while (past && !engine.transport.writable) await new Promise((resolve) => engine.once("drain", resolve));
     const ask = (past ? socket.volatile : socket).timeout(past ? 5_000 : 20_000);
     const [verb, payload] = next ? ["resume", { room, position: next }] : ["join", { room }];
     const reply = await ask.emitWithAck(verb, payload).catch(() => ({}));
     if (reply.error?.code === "out_of_range") next = undefined;
     if (!reply.ok) return socket.io.engine.close();
     next ??= reply.ok.position;
-    enter();
+    enter = void enter();
   });
-  socket.on("disconnect", () => (entered = new Promise((resolve) => (enter = resolve))));
   const again = ["not_member", "busy", "rate_limited", "unavailable", "draining"];
   const codes = [];
   async function send(id, body) {
