@@ -1,8 +1,9 @@
-//! How fast a writer drains a backlog, beside what PostgreSQL takes from one connection: the same rows into a table with the
-//! same indexes, by raw UNNEST, by raw COPY, and one insert a message. Real services and a real writer, in one run:
+//! How soon a writer goes on after an outage of PostgreSQL and how fast it drains the backlog, beside what PostgreSQL takes
+//! from one connection: the same rows into a table with the same indexes, by raw UNNEST, by raw COPY, and one insert a
+//! message. Real services and a real writer, in one run:
 //!
 //! ```sh
-//! cargo bench --workspace --bench drain [-- ROUNDS]
+//! cargo bench --workspace --bench drain [-- ROUNDS] [WRITER'S FLAGS]
 //! ```
 
 #![recursion_limit = "256"] // the future that brings a deployment up is deep
@@ -21,10 +22,11 @@ use harness::{
     clock::Clock,
     environment::ProviderChoice,
     history::HistoryWriter,
-    plan::{Plan, ProcessName},
+    plan::{Plan, ProcessName, Service},
     progress::Progress,
     run::deployment::{Deployment, DeploymentSpec},
     scenario::{Choices, library},
+    wait,
 };
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use sqlx::{Connection, PgConnection};
@@ -41,6 +43,8 @@ const SINGLE: usize = 2_000;
 const ROUNDS: usize = 3;
 /// A drain that is not done by then has failed.
 const DRAIN_LIMIT: Duration = Duration::from_secs(120);
+/// How long PostgreSQL is away, from when the writer has paused: its probes are as rare as they get by then.
+const AWAY: Duration = Duration::from_secs(3);
 /// How often the writer's place is asked for: the resolution of holes.
 const SAMPLE_EVERY: Duration = Duration::from_millis(10);
 
@@ -59,6 +63,9 @@ async fn main() -> Fallible<()> {
     let out = tempfile::tempdir()?;
     let mut plan = library::find("smoke")?.plan(&Choices::default())?;
     (plan.cluster.nodes, plan.cluster.writers) = (1, 1);
+    // Cargo adds a flag of its own.
+    plan.cluster.writer_flags =
+        std::env::args().filter(|arg| arg.starts_with("--") && arg != "--bench").collect();
     let (recorder, history) = HistoryWriter::create(&out.path().join("history"), Clock::start())?;
     let wanted = DeploymentSpec {
         plan: &plan,
@@ -77,35 +84,47 @@ async fn main() -> Fallible<()> {
 }
 
 async fn measure(deployment: &Deployment, plan: &Plan, rounds: usize) -> Fallible<()> {
-    let cluster = &deployment.sut.cluster;
+    let (cluster, environment) = (&deployment.sut.cluster, &deployment.sut.environment);
     let writer = ProcessName::Writer(1);
-    cluster.terminate(writer).await?;
-    let at = deployment.sut.environment.verifier();
+    let at = environment.verifier();
     let rows = rows(plan.cluster.partitions);
     produce(at.kafka_client().set("linger.ms", "5").create()?, &cluster.names().topic, &rows).await?;
-
     let mut postgres = PgConnection::connect(&at.postgres_url).await?;
+    drained(&mut postgres, Instant::now()).await?;
     sqlx::raw_sql("create table raw (like messages including all)").execute(&mut postgres).await?;
+
     let mut table = String::from(
-        "| round | writer, rows/s | first row after | largest hole | raw UNNEST of 500 | of 5,000 | raw COPY | one insert a message | writer / best UNNEST |\n|---|---|---|---|---|---|---|---|---|\n",
+        "| round | first row after | largest hole | writer, rows/s | UNNEST of 500 | of 5,000 | COPY \
+         | one insert a message | writer / UNNEST of 500 | / of 5,000 |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for round in 1..=rounds {
+        // The writer has read everything; without rows and without a place of its own, it has it all before it.
         sqlx::raw_sql("truncate messages, writer_offsets; checkpoint").execute(&mut postgres).await?;
-        let asked = Instant::now();
-        cluster.start(writer).await?;
-        let drained = drained(&mut postgres, asked).await?;
-        cluster.terminate(writer).await?;
+        drop(postgres);
+        environment.stop(Service::Postgres).await?;
+        let paused = async || match cluster.metrics(writer, AWAY).await?.contains("chat_writer_paused 1") {
+            true => Ok(()),
+            false => Err("the writer does not say so".to_owned()),
+        };
+        wait::until("the writer has paused", DRAIN_LIMIT, paused).await?;
+        tokio::time::sleep(AWAY).await;
+        environment.start(Service::Postgres).await?;
+        let back = Instant::now();
+        postgres = PgConnection::connect(&at.postgres_url).await?;
+        let drained = drained(&mut postgres, back).await?;
+
         let small = raw_unnest(&mut postgres, &rows, 500).await?;
         let large = raw_unnest(&mut postgres, &rows, 5_000).await?;
         let copied = raw_copy(&mut postgres, &rows).await?;
         let single = one_by_one(&mut postgres, &rows[..SINGLE]).await?;
         writeln!(
             table,
-            "| {round} | {:.0} | {} ms | {} ms | {small:.0} | {large:.0} | {copied:.0} | {single:.0} | {:.0} % |",
-            drained.rows_per_s,
+            "| {round} | {} ms | {} ms | {:.0} | {small:.0} | {large:.0} | {copied:.0} | {single:.0} | {:.0} % | {:.0} % |",
             drained.first_row.as_millis(),
             drained.hole.as_millis(),
-            100.0 * drained.rows_per_s / small.max(large),
+            drained.rows_per_s,
+            100.0 * drained.rows_per_s / small,
+            100.0 * drained.rows_per_s / large,
         )?;
     }
     writeln!(std::io::stdout(), "{table}")?;
@@ -154,9 +173,9 @@ struct Drained {
 }
 
 /// Follows the writer's place to the end of the backlog. What the first batch held is not counted: its time is not known.
-async fn drained(postgres: &mut PgConnection, asked: Instant) -> Fallible<Drained> {
-    let (mut first, mut last, mut hole) = (None, (0, asked), Duration::ZERO);
-    while asked.elapsed() < DRAIN_LIMIT {
+async fn drained(postgres: &mut PgConnection, back: Instant) -> Fallible<Drained> {
+    let (mut first, mut last, mut hole) = (None, (0, back), Duration::ZERO);
+    while back.elapsed() < DRAIN_LIMIT {
         let place: i64 =
             sqlx::query_scalar("select coalesce(sum(next_offset), 0)::bigint from writer_offsets")
                 .fetch_one(&mut *postgres)
@@ -170,7 +189,7 @@ async fn drained(postgres: &mut PgConnection, asked: Instant) -> Fallible<Draine
             last = (place, now);
             if usize::try_from(place)? >= RECORDS {
                 let rows_per_s = (place - from) as f64 / (now - since).as_secs_f64();
-                return Ok(Drained { rows_per_s, first_row: since - asked, hole });
+                return Ok(Drained { rows_per_s, first_row: since - back, hole });
             }
         }
         tokio::time::sleep(SAMPLE_EVERY).await;

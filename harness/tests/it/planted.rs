@@ -50,7 +50,7 @@ const fn planted(
 }
 
 /// The table of the README of `scenarios/`.
-const TABLE: [Planted; 9] = [
+const TABLE: [Planted; 10] = [
     planted("ack-before-produce", In::Node, "smoke", "durability", Some(Tier::Node)),
     planted("every-node-relays", In::Node, "smoke", "exactly-once", Some(Tier::Node)),
     planted("no-dedupe", In::Node, "smoke", "exactly-once", None),
@@ -60,6 +60,7 @@ const TABLE: [Planted; 9] = [
     planted("no-resubscribe", In::Node, "redis-client-kill", "delivery", Some(Tier::Live)),
     planted("swallow-on-db-error", In::Writer, "postgres-outage", "durability", Some(Tier::Writer)),
     planted("commit-before-insert", In::Writer, "writer-kill-mid-insert", "durability", Some(Tier::Writer)),
+    planted("keep-position-after-reconnect", In::Writer, "postgres-flap", "durability", Some(Tier::Writer)),
 ];
 
 /// A fault longer than this shows a bug no better.
@@ -221,6 +222,12 @@ async fn swallow_on_db_error() {
 #[ignore = "builds the cluster a second time, with its bugs"]
 async fn commit_before_insert() {
     caught("commit-before-insert").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "builds the cluster a second time, with its bugs"]
+async fn keep_position_after_reconnect() {
+    caught("keep-position-after-reconnect").await;
 }
 
 /// The same plans without a bug: what convicts a bug must acquit the cluster that has none.

@@ -64,6 +64,14 @@ impl Batch {
         self.due.get_or_insert(now + self.limits.age);
         self.bytes += entry.bytes();
         self.entries.push(entry);
+        if self.is_full() {
+            self.due = Some(now);
+        }
+    }
+
+    /// An empty one with the same limits.
+    pub fn another(&self) -> Self {
+        Self::new(self.limits)
     }
 
     /// True if no more should be added.
@@ -76,7 +84,7 @@ impl Batch {
         self.entries.is_empty()
     }
 
-    /// When its oldest record has waited long enough; `None` if it is empty.
+    /// When its oldest record has waited long enough, or no more should be added; `None` if it is empty.
     pub fn due(&self) -> Option<Instant> {
         self.due
     }
@@ -157,6 +165,8 @@ mod tests {
         assert_eq!(batch.due(), None);
         batch.push(entry(0, 2, 1), start + Duration::from_millis(60));
         assert_eq!(batch.due(), Some(start + Duration::from_millis(110)));
+        batch.push(entry(0, 3, 1_000), start + Duration::from_millis(70));
+        assert_eq!((batch.is_full(), batch.due()), (true, Some(start + Duration::from_millis(70))));
     }
 
     #[test]

@@ -12,6 +12,9 @@ pub enum Bug {
     /// Commits offsets to Kafka before the insert, and trusts Kafka's committed offset on assignment. Seen as rows
     /// missing after a kill between the two.
     CommitBeforeInsert,
+    /// After a reconnect goes on where it was, and not where PostgreSQL says. Seen as rows missing after a PostgreSQL that
+    /// crashed forgot transactions that it had confirmed, as it may without `synchronous_commit`.
+    KeepPositionAfterReconnect,
 }
 
 /// Says in the log which messages a planted bug has just wronged: offsets `from` (inclusive) to `to` (exclusive). A test

@@ -63,17 +63,23 @@ pub struct Config {
     pub batch_max_age_ms: Duration,
 
     /// Milliseconds until the first probe of a PostgreSQL that failed.
-    #[arg(long, env = "CHAT_WRITER_PROBE_MIN_MS", default_value = "200", value_parser = millis)]
+    #[arg(long, env = "CHAT_WRITER_PROBE_MIN_MS", default_value = "100", value_parser = millis)]
     pub probe_min_ms: Duration,
 
     /// Milliseconds between probes at most: how long writing may still rest after PostgreSQL is back.
-    #[arg(long, env = "CHAT_WRITER_PROBE_MAX_MS", default_value = "1000", value_parser = millis)]
+    #[arg(long, env = "CHAT_WRITER_PROBE_MAX_MS", default_value = "250", value_parser = millis)]
     pub probe_max_ms: Duration,
 
     /// Milliseconds PostgreSQL may work on one statement. The client waits a quarter longer before it gives the
     /// connection up.
     #[arg(long, env = "CHAT_WRITER_STATEMENT_TIMEOUT_MS", default_value = "2000", value_parser = millis)]
     pub statement_timeout_ms: Duration,
+
+    /// PostgreSQL's setting for the writer's own transactions. `off` does not wait for the disk: a PostgreSQL that crashes
+    /// forgets the newest of them, rows and position together, and the writer, which asks for the position after every
+    /// reconnect, reads their records from Kafka again. `on` where somebody else acts on a row the moment it is there.
+    #[arg(long, env = "CHAT_WRITER_SYNCHRONOUS_COMMIT", default_value = "off", value_parser = ["off", "local", "on"])]
+    pub synchronous_commit: String,
 
     /// Milliseconds without a poll after which Kafka takes the partitions away. Paused writers poll, so this catches
     /// only a stuck process.
@@ -139,6 +145,7 @@ impl Config {
             ("statement_timeout", self.statement_timeout_ms.as_millis().to_string()),
             // A transaction whose client vanished in the middle must not hold locks that its own retry waits for.
             ("idle_in_transaction_session_timeout", self.statement_timeout_ms.as_millis().to_string()),
+            ("synchronous_commit", self.synchronous_commit.clone()),
             // The server's side of a half-open connection, so that slots are not eaten up by dead writers.
             ("tcp_keepalives_idle", "5".to_owned()),
             ("tcp_keepalives_interval", "2".to_owned()),

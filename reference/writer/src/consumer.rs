@@ -81,6 +81,8 @@ pub fn create(config: &Config) -> KafkaResult<(LogConsumer, mpsc::Receiver<Chang
         // Fetched ahead and not yet read, per process: enough for seconds of writing, little enough to lose in a pause.
         .set("queued.max.messages.kbytes", "16384")
         .set("queued.min.messages", "10000")
+        // When that much is there, look again soon. The default, a second, is a hole in every long drain.
+        .set("fetch.queue.backoff.ms", "20")
         // After an error on one partition (a leader moved), try again soon; the default is 500 ms.
         .set("fetch.error.backoff.ms", "100")
         .set("enable.partition.eof", "false")

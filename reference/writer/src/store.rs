@@ -139,34 +139,33 @@ impl Store {
         ends: &BTreeMap<i32, i64>,
     ) -> Result<Stored, StoreError> {
         let rows = Columns::of(entries);
-        let (given, messages) = (rows.clone(), rows.ids.len());
         let partitions: Vec<i32> = ends.keys().copied().collect();
         let offsets: Vec<i64> = ends.values().copied().collect();
         let topic = self.topic.clone();
         let query = sqlx::query_scalar::<_, i64>(WRITE)
-            .bind(rows.rooms)
-            .bind(rows.ids)
-            .bind(rows.partitions)
-            .bind(rows.offsets)
-            .bind(rows.senders)
-            .bind(rows.bodies)
-            .bind(rows.sent_at_ms)
+            .bind(&rows.rooms)
+            .bind(&rows.ids)
+            .bind(&rows.partitions)
+            .bind(&rows.offsets)
+            .bind(&rows.senders)
+            .bind(&rows.bodies)
+            .bind(&rows.sent_at_ms)
             .bind(topic)
             .bind(partitions)
             .bind(offsets);
         let limit = self.answer_timeout;
         let count = self.ask("writing", limit, async |connection| query.fetch_one(connection).await).await?;
         let new = u64::try_from(count).unwrap_or(0);
-        let conflicts = if new < messages as u64 { self.conflicts(given).await? } else { Vec::new() };
+        let conflicts = if new < rows.ids.len() as u64 { self.conflicts(&rows).await? } else { Vec::new() };
         Ok(Stored { new, conflicts })
     }
 
-    async fn conflicts(&mut self, given: Columns<'_>) -> Result<Vec<Taken>, StoreError> {
+    async fn conflicts(&mut self, given: &Columns<'_>) -> Result<Vec<Taken>, StoreError> {
         let query = sqlx::query_as::<_, Taken>(CONFLICTS)
-            .bind(given.rooms)
-            .bind(given.senders)
-            .bind(given.ids)
-            .bind(given.bodies);
+            .bind(&given.rooms)
+            .bind(&given.senders)
+            .bind(&given.ids)
+            .bind(&given.bodies);
         let limit = self.answer_timeout;
         self.ask("looking for conflicts", limit, async |connection| query.fetch_all(connection).await).await
     }
@@ -226,7 +225,7 @@ impl Store {
 }
 
 /// One vector per column, as `unnest` wants them.
-#[derive(Default, Clone)]
+#[derive(Default)]
 struct Columns<'a> {
     rooms: Vec<&'a str>,
     ids: Vec<&'a str>,

@@ -11,7 +11,7 @@ mod pause;
 mod rebalance;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant as StdInstant;
 
@@ -51,6 +51,17 @@ pub enum Trouble {
         /// What it said.
         source: KafkaError,
     },
+}
+
+/// What became of a record that was read.
+#[derive(Debug, PartialEq, Eq)]
+enum Taken {
+    /// It is in the batch.
+    Held,
+    /// It is not this writer's to write, or not now.
+    Dropped,
+    /// Records before it have not been seen: its partition is read again from there.
+    SoughtBack,
 }
 
 /// The writer.
@@ -133,12 +144,15 @@ impl Writer {
                 () = stop.cancelled() => break,
                 Some(change) = self.changes.recv() => self.rebalance(change).await,
                 outcome = self.gate.probed() => self.probed(outcome).await,
-                () = sleep_until(due.unwrap_or(check)), if open && due.is_some() => self.write().await,
+                () = sleep_until(due.unwrap_or(check)), if open && due.is_some() => {
+                    self.write_and_read(&mut records).await;
+                }
                 () = sleep_until(check), if open => self.check().await,
                 Some(record) = records.next() => self.read(record, &mut records),
             }
+            // Here, as its timer fires only when nothing else is to be done, which in a drain is never.
             if self.batch.is_full() {
-                self.write().await;
+                self.write_and_read(&mut records).await;
             }
         }
         drop(records);
@@ -183,10 +197,10 @@ impl Writer {
         let mut record = Some(first);
         while let Some(result) = record {
             match result {
-                Ok(message) => self.take(&message),
-                // The consumer goes on by itself; before the topic exists there is nothing to go on with.
-                Err(KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
-                Err(error) => kafka::log_error(&error, "reading"),
+                Ok(message) => {
+                    self.take(entry(&message));
+                }
+                Err(error) => log_reading(&error),
             }
             if self.batch.is_full() {
                 return;
@@ -195,15 +209,41 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>) {
+    /// Writes the batch, and decodes meanwhile what comes, up to another one.
+    async fn write_and_read(&mut self, records: &mut MessageStream<'_, Context>) {
+        let mut ahead = self.batch.another();
+        {
+            let mut write = std::pin::pin!(self.write());
+            loop {
+                tokio::select! {
+                    biased;
+                    () = &mut write => break,
+                    Some(result) = records.next(), if !ahead.is_full() => match result {
+                        Ok(message) => ahead.push(entry(&message), StdInstant::now()),
+                        Err(error) => log_reading(&error),
+                    },
+                }
+            }
+        }
+        // Of a partition that was sought back, the rest was read before the seek, and comes again.
+        let mut sought = BTreeSet::new();
+        for entry in ahead.take() {
+            let partition = entry.position.partition;
+            if !sought.contains(&partition) && self.take(entry) == Taken::SoughtBack {
+                sought.insert(partition);
+            }
+        }
+    }
+
+    fn take(&mut self, entry: Entry) -> Taken {
         if !self.gate.is_open() {
             // Fetched before the pause took hold. It will be read again.
-            return;
+            return Taken::Dropped;
         }
-        let position = Position { partition: message.partition(), offset: message.offset() };
+        let position = entry.position;
         match self.positions.admit(position.partition, position.offset) {
             Admit::Take => {}
-            Admit::NotOurs => return,
+            Admit::NotOurs => return Taken::Dropped,
             Admit::SeekTo(next) => {
                 tracing::warn!(
                     partition = position.partition,
@@ -214,7 +254,7 @@ impl Writer {
                 if let Err(trouble) = self.seek([(position.partition, Offset::Offset(next))]) {
                     self.shut(&trouble);
                 }
-                return;
+                return Taken::SoughtBack;
             }
             Admit::TakeAfterHole(next) => {
                 counter!("chat_writer_holes_total").increment(1);
@@ -226,7 +266,8 @@ impl Writer {
                 );
             }
         }
-        self.batch.push(Entry::read(position, message.key(), message.payload()), StdInstant::now());
+        self.batch.push(entry, StdInstant::now());
+        Taken::Held
     }
 
     /// Asks PostgreSQL for a sign of life when nothing has been written for a while.
@@ -251,5 +292,18 @@ impl Writer {
             element.error().map_err(|source| Trouble::Kafka { what, source })?;
         }
         Ok(())
+    }
+}
+
+fn entry(message: &BorrowedMessage<'_>) -> Entry {
+    let position = Position { partition: message.partition(), offset: message.offset() };
+    Entry::read(position, message.key(), message.payload())
+}
+
+/// The consumer goes on by itself.
+fn log_reading(error: &KafkaError) {
+    // Before the topic exists there is nothing to go on with.
+    if !matches!(error, KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition)) {
+        kafka::log_error(error, "reading");
     }
 }

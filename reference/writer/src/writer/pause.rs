@@ -202,6 +202,15 @@ impl Writer {
                 places.insert(element.partition(), offset);
             }
         }
+        if self.config.has(Bug::KeepPositionAfterReconnect) {
+            for (partition, place) in &mut places {
+                let kept = self.stored.get(partition).copied();
+                if let (Offset::Offset(from), Some(kept)) = (*place, kept) {
+                    wronged_range(Bug::KeepPositionAfterReconnect, *partition, from, kept);
+                    *place = Offset::Offset(kept.max(from));
+                }
+            }
+        }
         if self.config.has(Bug::SwallowOnDbError) {
             for (partition, next) in std::mem::take(&mut self.swallowed) {
                 places.entry(partition).and_modify(|place| {
