@@ -10,29 +10,21 @@
 
 use std::{
     collections::BTreeMap,
-    error::Error,
     fmt::Write as _,
     io::Write as _,
     time::{Duration, Instant},
 };
 
+use chat_benches::{Fallible, on_a_cluster};
 use chat_protocol::{ChatRecord, position::partition_of};
 use futures_util::future::try_join_all;
 use harness::{
-    clock::Clock,
-    environment::ProviderChoice,
-    history::HistoryWriter,
     plan::{Plan, ProcessName, Service},
-    progress::Progress,
-    run::deployment::{Deployment, DeploymentSpec},
-    scenario::{Choices, library},
+    run::deployment::Deployment,
     wait,
 };
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use sqlx::{Connection, PgConnection};
-use tokio_util::sync::CancellationToken;
-
-type Fallible<T> = Result<T, Box<dyn Error>>;
 
 /// The backlog.
 const RECORDS: usize = 100_000;
@@ -60,27 +52,10 @@ type Row = (ChatRecord, i32, i64);
 #[tokio::main]
 async fn main() -> Fallible<()> {
     let rounds = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(ROUNDS);
-    let out = tempfile::tempdir()?;
-    let mut plan = library::find("smoke")?.plan(&Choices::default())?;
-    (plan.cluster.nodes, plan.cluster.writers) = (1, 1);
     // Cargo adds a flag of its own.
-    plan.cluster.writer_flags =
-        std::env::args().filter(|arg| arg.starts_with("--") && arg != "--bench").collect();
-    let (recorder, history) = HistoryWriter::create(&out.path().join("history"), Clock::start())?;
-    let wanted = DeploymentSpec {
-        plan: &plan,
-        run_id: &format!("drain-{}", std::process::id()),
-        provider: ProviderChoice::Host,
-        external: None,
-        logs: out.path().join("logs"),
-    };
-    let progress = Progress::silent();
-    let deployment = Deployment::up(&wanted, &recorder, &progress, &CancellationToken::new()).await?;
-    let measured = measure(&deployment, &plan, rounds).await;
-    drop(recorder);
-    deployment.down(&progress).await?;
-    history.finish()?;
-    measured
+    let flags = std::env::args().filter(|arg| arg.starts_with("--") && arg != "--bench").collect();
+    let set = |plan: &mut Plan| plan.cluster.writer_flags = flags;
+    on_a_cluster("drain", set, async |deployment, plan| measure(deployment, plan, rounds).await).await
 }
 
 async fn measure(deployment: &Deployment, plan: &Plan, rounds: usize) -> Fallible<()> {
@@ -155,11 +130,11 @@ fn rows(partitions: i32) -> Vec<Row> {
 
 async fn produce(producer: FutureProducer, topic: &str, rows: &[Row]) -> Fallible<()> {
     for part in rows.chunks(10_000) {
-        let sent = part.iter().map(async |(record, partition, offset)| {
+        let sent = part.iter().map(async |(record, partition, offset)| -> Fallible<()> {
             let payload = serde_json::to_vec(record)?;
             let record = FutureRecord::to(topic).partition(*partition).key(&record.room).payload(&payload);
             let delivery = producer.send(record, DRAIN_LIMIT).await.map_err(|(error, _)| error)?;
-            if delivery.offset == *offset { Ok(()) } else { Err(Box::<dyn Error>::from("another offset")) }
+            if delivery.offset == *offset { Ok(()) } else { Err("another offset".into()) }
         });
         try_join_all(sent).await?;
     }

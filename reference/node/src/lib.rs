@@ -20,6 +20,7 @@ pub mod bugs;
 pub mod bus;
 pub mod catch_up;
 pub mod config;
+pub mod head;
 pub mod health;
 pub mod history;
 pub mod http;

@@ -107,6 +107,9 @@ pub const FULL_SOCKET_RETRY: Duration = Duration::from_millis(10);
 /// Packets buffered per socket: engine.io's own default, said here because slow clients are judged by it.
 pub const PACKETS_PER_SOCKET: usize = 128;
 
+/// Bytes read from a WebSocket at a time, held by every connection. Most messages fit; longer ones take more reads.
+pub const READ_BUFFER_BYTES: usize = 1_024;
+
 /// Bytes the kernel may hold for a client that does not read (it takes twice as much for its own books). Left to itself
 /// it grows to megabytes on a fast link, so that a thousand slow clients would cost gigabytes that no buffer of ours
 /// shows, and would count as slow only minutes later.

@@ -26,6 +26,7 @@ use crate::{
     bugs::{Bug, TINY_SOCKET_BUFFER},
     bus::{self, publisher::Bus},
     config::Config,
+    head,
     health::{self, Health},
     history::Archive,
     http,
@@ -114,12 +115,14 @@ pub async fn serve(config: Config) -> Result<u8, StartError> {
         .max_payload(u64::try_from(CLIENT_MESSAGE_BYTES).unwrap_or(u64::MAX))
         .ws_max_message_size(CLIENT_MESSAGE_BYTES)
         .ws_max_frame_size(CLIENT_MESSAGE_BYTES)
+        .ws_read_buffer_size(limits::READ_BUFFER_BYTES)
         .transports([TransportType::Polling, TransportType::Websocket])
         .build_layer();
     session::serve(&io, Arc::clone(&node));
     let origins = node.config.origins.clone();
     let routes = http::routes(&node.config, Arc::clone(&node.health), metrics)
         .layer(layer)
+        .layer(middleware::map_request(head::own))
         .layer(origins::cors(&origins))
         .layer(middleware::from_fn_with_state(origins, origins::only_listed));
     emit!(Listening, addr = %addr);

@@ -51,7 +51,7 @@ enum NotLetIn {
 #[derive(Clone)]
 struct Admission {
     user: Arc<str>,
-    verbs: Arc<std::sync::Mutex<Option<mpsc::Receiver<Asked>>>>,
+    verbs: Arc<std::sync::Mutex<Option<mpsc::Receiver<Box<Asked>>>>>,
     gone: CancellationToken,
 }
 
@@ -77,6 +77,7 @@ fn admit(node: &Node, socket: &SocketRef, TryData(auth): TryData<Auth>) -> Resul
     if user.is_empty() || user.len() > USER_MAX_BYTES || user.contains('\0') {
         return Err(NotLetIn::BadUser);
     }
+    // Of boxes: a channel has room for 32 from the beginning, and most clients ask for little.
     let (queue, verbs) = mpsc::channel(limits::VERBS_PER_SOCKET);
     let gone = CancellationToken::new();
     let waiting = Arc::new(Semaphore::new(limits::ACKS_WAITING));
@@ -110,7 +111,7 @@ async fn begin(node: Arc<Node>, socket: SocketRef) {
                 session.give_up_early();
             }
             asked = verbs.recv() => match asked {
-                Some(asked) => session.carry_out(asked).await,
+                Some(asked) => Box::pin(session.carry_out(*asked)).await,
                 None => break,
             },
         }

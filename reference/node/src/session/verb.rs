@@ -86,13 +86,13 @@ pub(super) struct Asked {
 /// Puts verbs of one kind into the queue of their socket.
 pub(super) struct Queue {
     kind: Kind,
-    asked: mpsc::Sender<Asked>,
+    asked: mpsc::Sender<Box<Asked>>,
     waiting: Arc<Semaphore>,
 }
 
 impl Queue {
     /// `waiting` is one for all kinds of a socket.
-    pub(super) fn new(kind: Kind, asked: mpsc::Sender<Asked>, waiting: Arc<Semaphore>) -> Self {
+    pub(super) fn new(kind: Kind, asked: mpsc::Sender<Box<Asked>>, waiting: Arc<Semaphore>) -> Self {
         Self { kind, asked, waiting }
     }
 }
@@ -107,7 +107,7 @@ impl MessageHandler<LocalAdapter, InOrder> for Queue {
         let answer = Answer::new(socket, ack, Arc::clone(&self.waiting));
         match read {
             Ok(verb) => {
-                let asked = Asked { verb, answer, at: Instant::now() };
+                let asked = Box::new(Asked { verb, answer, at: Instant::now() });
                 if let Err(full) = self.asked.try_send(asked) {
                     full.into_inner().answer.refuse(Code::Busy, "too many verbs of this socket are waiting");
                 }
