@@ -151,7 +151,7 @@ fn append(node: &Arc<Node>, record: &ChatRecord) {
             tokio::spawn(async move {
                 match report.await {
                     Ok(Ok(_)) => node.meters.relayed.increment(1),
-                    Ok(Err((error, _))) => {
+                    Ok(Err(error)) => {
                         node.health.kafka_failed();
                         lost(&node.meters, &error.to_string());
                     }

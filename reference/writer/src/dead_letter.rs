@@ -3,11 +3,13 @@
 //! What one looks like is said in [`chat_protocol::dead_letter`]. It is confirmed by Kafka before the offset moves past the record. So none is lost; a writer that dies in between
 //! sends it twice, and `partition` and `offset` tell that it is the same.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use chat_process::{emit, kafka::Quiet};
 use chat_protocol::{Position, dead_letter as names};
 use metrics::counter;
+use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -20,7 +22,9 @@ const LETTER_MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// Sends dead letters.
 pub struct DeadLetters {
-    producer: FutureProducer<Quiet>,
+    settings: ClientConfig,
+    /// Made with the first letter, as most writers send none and its thread takes a hundredth of a core.
+    producer: OnceCell<FutureProducer<Quiet>>,
     topic: String,
     from: String,
     /// Sent, while their offsets have not moved yet: PostgreSQL may fail in between, and each retry would send again.
@@ -28,25 +32,29 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// A producer for dead letters. Kafka need not be there yet.
-    ///
-    /// # Errors
-    ///
-    /// An option is unknown or wrong.
-    pub fn create(config: &Config) -> KafkaResult<Self> {
-        let producer = config
-            .kafka_client()
+    /// None sent yet.
+    pub fn new(config: &Config) -> Self {
+        let mut settings = config.kafka_client();
+        settings
             .set("enable.idempotence", "true")
             .set("message.timeout.ms", DEAD_LETTER_TIMEOUT.as_millis().to_string())
             // The broker decides what is too large, not the client: a letter is its record, and a little more.
-            .set("message.max.bytes", LETTER_MAX_BYTES.to_string())
-            .create_with_context(Quiet)?;
-        Ok(Self {
-            producer,
+            .set("message.max.bytes", LETTER_MAX_BYTES.to_string());
+        Self {
+            settings,
+            producer: OnceCell::new(),
             topic: config.dead_letter_topic.clone(),
             from: config.topic.clone(),
             sent: BTreeSet::new(),
-        })
+        }
+    }
+
+    fn producer(&self) -> KafkaResult<&FutureProducer<Quiet>> {
+        if let Some(producer) = self.producer.get() {
+            return Ok(producer);
+        }
+        let made = self.settings.create_with_context(Quiet)?;
+        Ok(self.producer.get_or_init(|| made))
     }
 
     /// Sends one and waits until Kafka has it.
@@ -68,7 +76,8 @@ impl DeadLetters {
         let mut letter = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers.clone());
         letter.key = entry.key.as_deref();
         letter.payload = entry.payload.as_deref();
-        let sent = self.producer.send(letter, DEAD_LETTER_TIMEOUT).await.map_err(|(error, _)| error);
+        let producer = self.producer()?;
+        let sent = producer.send(letter, DEAD_LETTER_TIMEOUT).await.map_err(|(error, _)| error);
         match sent {
             Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
                 // A record just below the broker's limit, and four headers. Waiting would not make it smaller, and the
@@ -76,7 +85,7 @@ impl DeadLetters {
                 let bytes = entry.payload.as_ref().map_or(0, Vec::len).to_string();
                 let headers = headers.insert(Header { key: names::LEFT_OUT_BYTES, value: Some(&bytes) });
                 let letter = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers);
-                self.producer.send(letter, DEAD_LETTER_TIMEOUT).await.map_err(|(error, _)| error)?;
+                producer.send(letter, DEAD_LETTER_TIMEOUT).await.map_err(|(error, _)| error)?;
             }
             Err(error) => return Err(error),
             Ok(_) => {}

@@ -51,8 +51,7 @@ async fn produce(node: Arc<Node>, mut queue: mpsc::Receiver<(Instant, i32, ChatR
         let Ok(confirmation) = node.producer.enqueue(partition, &record) else { continue };
         let node = Arc::clone(&node);
         tokio::spawn(async move {
-            if let Ok(Ok(delivery)) = confirmation.await {
-                let position = Position { partition: delivery.partition, offset: delivery.offset };
+            if let Ok(Ok(position)) = confirmation.await {
                 let record = Arc::new(record);
                 node.hub.offer(position, Arc::clone(&record), Via::Own);
                 node.bus.message(position, &record);

@@ -11,14 +11,18 @@ use std::{
 };
 
 use chat_protocol::{
-    ChatRecord, Position,
+    ChatRecord,
     events::{Code, Send, Sent},
 };
-use rdkafka::producer::DeliveryFuture;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::{hub::Claim, kafka::producer::NotTaken, node::Node, sequencer::Via};
+use crate::{
+    hub::Claim,
+    kafka::producer::{Confirmation, NotTaken},
+    node::Node,
+    sequencer::Via,
+};
 
 use super::{Session, answer::Answer};
 
@@ -86,7 +90,7 @@ impl Session {
 
 async fn confirm(
     node: &Arc<Node>,
-    mut report: DeliveryFuture,
+    mut report: Confirmation,
     record: Arc<ChatRecord>,
     claim: Claim,
     answer: Answer,
@@ -102,8 +106,7 @@ async fn confirm(
         }
     };
     match outcome {
-        Ok(Ok(delivery)) if delivery.offset >= 0 => {
-            let position = Position { partition: delivery.partition, offset: delivery.offset };
+        Ok(Ok(position)) if position.offset >= 0 => {
             node.hub.offer(position, Arc::clone(&record), Via::Own);
             node.bus.message(position, &record);
             let conflict = claim.lost();
@@ -120,7 +123,7 @@ async fn confirm(
         }
         // A retry that Kafka recognised: it is in the log, and nobody knows where. The tail will find it.
         Ok(Ok(_)) => give_up(node, answer, "Kafka has the message and did not say where"),
-        Ok(Err((error, _))) => {
+        Ok(Err(error)) => {
             node.health.kafka_failed();
             warn!(%error, "kafka did not take a message");
             give_up(node, answer, &format!("Kafka did not confirm: {error}"));
