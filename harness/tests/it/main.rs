@@ -7,6 +7,7 @@ mod clients;
 mod command_line;
 mod environment;
 mod evidence;
+mod installed;
 mod npm;
 mod page;
 mod planted;
