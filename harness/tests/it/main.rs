@@ -5,6 +5,7 @@
 mod build;
 mod clients;
 mod command_line;
+mod compose;
 mod environment;
 mod evidence;
 mod installed;
