@@ -19,6 +19,9 @@ use crate::{
 /// The profile this executable was built in, as cargo names its folder.
 pub(super) const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
 
+/// The variable that names the folder of binaries to be taken as they are.
+const FOLDER_TOLD: &str = "SQUALL_BIN_DIR";
+
 /// The builds of this process, clean and planted: cargo is asked once, not before every run.
 static BUILT: [OnceCell<()>; 2] = [OnceCell::const_new(), OnceCell::const_new()];
 
@@ -37,13 +40,13 @@ impl Binaries {
     ///
     /// # Errors
     ///
-    /// [`ClusterError::Build`] with what cargo said.
+    /// [`ClusterError::Build`] with what cargo said; [`ClusterError::NotInstalled`] where nothing can be built.
     pub async fn ready(planted: bool, progress: &Progress) -> Result<Self, ClusterError> {
-        if let Some(folder) = std::env::var_os("SQUALL_BIN_DIR") {
-            return Self { folder: folder.into(), planted }.installed();
-        }
-        let binaries = Self { folder: shipped::folder().map_err(ClusterError::Nowhere)?, planted };
-        let Some(checkout) = shipped::checkout() else { return binaries.installed() };
+        let binaries = Self::looked_for(planted)?;
+        let as_they_are = std::env::var_os(FOLDER_TOLD).is_some();
+        let Some(checkout) = shipped::checkout().filter(|_| !as_they_are) else {
+            return binaries.installed();
+        };
         // Set under `cargo test`, which has brought only what it tests up to date.
         let under_cargo = std::env::var_os("CARGO").is_some();
         if binaries.missing().is_some() || under_cargo || planted {
@@ -58,9 +61,16 @@ impl Binaries {
     ///
     /// [`ClusterError::NotInstalled`].
     pub fn beside_squall() -> Result<Self, ClusterError> {
-        let told = std::env::var_os("SQUALL_BIN_DIR").map(PathBuf::from);
-        let folder = told.map_or_else(shipped::folder, Ok).map_err(ClusterError::Nowhere)?;
-        Self { folder, planted: false }.installed()
+        Self::looked_for(false)?.installed()
+    }
+
+    fn looked_for(planted: bool) -> Result<Self, ClusterError> {
+        let folder = match std::env::var_os(FOLDER_TOLD) {
+            // A process is started in another folder than ours.
+            Some(told) => std::path::absolute(told),
+            None => shipped::folder(),
+        };
+        Ok(Self { folder: folder.map_err(ClusterError::Nowhere)?, planted })
     }
 
     fn installed(self) -> Result<Self, ClusterError> {
