@@ -18,9 +18,10 @@ use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    environment::{self, External, ProviderChoice},
+    cluster::{Binaries, ClusterError},
+    environment::{self, External, ProviderChoice, doctor::Check},
     exit::Exit,
-    plan::{Plan, Topology, fault::catalogue},
+    plan::{Plan, ProcessName, Topology, fault::catalogue},
     progress::Progress,
     run::{
         self, Request,
@@ -28,6 +29,7 @@ use crate::{
         judge, limits,
     },
     scenario::{Choices, library},
+    shipped,
 };
 
 use errors::CliError;
@@ -332,8 +334,18 @@ async fn doctor(clean: bool) -> Result<Exit, CliError> {
         errors::print(&format!("{removed} left-over runs removed"));
         return Ok(Exit::Holds);
     }
-    let checks = Box::pin(environment::doctor()).await;
+    let mut checks = Box::pin(environment::doctor()).await;
     progress.finish();
+    let mut can_run = environment::doctor::can_run(&checks);
+    // The checkout builds them when they are needed.
+    if shipped::checkout().is_none() {
+        let binaries = Binaries::beside_squall();
+        let how = binaries.as_ref().map_or_else(ClusterError::help, |_| "");
+        let found = binaries.as_ref().map(|it| it.of(ProcessName::Node(1)).display().to_string());
+        let check = Check::new("nodes and writers", found.map_err(ToString::to_string), how);
+        can_run &= check.ok;
+        checks.push(check);
+    }
     for check in &checks {
         let mark = if check.ok { "ok     " } else { "missing" };
         errors::print(&format!("{mark}  {:<18} {}", check.name, check.detail));
@@ -341,5 +353,5 @@ async fn doctor(clean: bool) -> Result<Exit, CliError> {
             errors::print(&format!("         {:<18} → {}", "", check.how_to_get));
         }
     }
-    Ok(if environment::doctor::can_run(&checks) { Exit::Holds } else { Exit::Environment })
+    Ok(if can_run { Exit::Holds } else { Exit::Environment })
 }

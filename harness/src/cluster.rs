@@ -19,7 +19,7 @@ use crate::{
     history::{EventKind, Recorder},
     os::process::Identity,
     plan::{Plan, ProcessName},
-    target::Names,
+    target::{Names, reference},
     wait::{self, WaitError},
 };
 
@@ -51,6 +51,20 @@ pub enum ClusterError {
     /// The binaries are missing and could not be built.
     #[error("cannot build the chat binaries: {0}")]
     Build(String),
+    /// A binary is missing, and this squall was not run from the checkout that could build it.
+    #[error("{} is not there", path.display())]
+    NotInstalled {
+        /// Which.
+        path: PathBuf,
+        /// Whether it is one with planted bugs.
+        planted: bool,
+    },
+    /// A commit is asked for, and this squall was not run from the checkout that has it.
+    #[error("a commit can be built only by a squall that runs from its own checkout (`cargo squall`)")]
+    NoCheckout,
+    /// This executable has no place.
+    #[error("cannot tell where squall is")]
+    Nowhere(#[source] std::io::Error),
     /// A process died before it was ready.
     #[error("{process} ended before it was ready ({status}); its log says:\n{tail}")]
     Died {
@@ -113,6 +127,20 @@ pub enum ClusterError {
     /// The environment refused.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
+}
+
+impl ClusterError {
+    /// What to do next, in one sentence.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::NotInstalled { planted: false, .. } => reference::HOW_TO_INSTALL,
+            Self::NotInstalled { planted: true, .. } => {
+                "planted bugs are built in the checkout: use `cargo squall` there"
+            }
+            Self::NoCheckout => "name two folders that have the programs: --baseline DIR --candidate DIR",
+            _ => "the logs of the run are in its folder, under logs/",
+        }
+    }
 }
 
 /// Nodes and writers by name.

@@ -16,6 +16,7 @@ pub mod progress;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod shipped;
 pub mod shrink;
 pub mod surroundings;
 pub mod target;

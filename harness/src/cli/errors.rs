@@ -109,9 +109,7 @@ impl CliError {
                 FolderError::Io { .. } => "choose a folder you may write to with --out DIR".to_owned(),
                 FolderError::Malformed { .. } => "run the scenario again to get a fresh one".to_owned(),
             }),
-            Self::Run(RunError::Cluster(_)) => {
-                Some("the logs of the run are in its folder, under logs/".to_owned())
-            }
+            Self::Run(RunError::Cluster(error)) => Some(error.help().to_owned()),
             Self::Run(RunError::Recorder(_)) => {
                 Some("make room on the disk, or send the run elsewhere with --out DIR".to_owned())
             }

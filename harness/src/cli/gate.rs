@@ -24,6 +24,7 @@ use crate::{
         gate::{Bench, Build},
     },
     scenario::{Choices, library},
+    shipped,
 };
 
 /// Gates put together from a recording: enough to tell 1 % from 2 %.
@@ -76,8 +77,8 @@ pub(super) async fn gate(args: GateArgs, cancel: &CancellationToken) -> Result<E
         None => Binaries::ready(planted, &progress).await,
     };
     let candidate = candidate.map_err(RunError::from)?;
-    let label =
-        args.candidate.as_ref().map_or_else(|| "this checkout".to_owned(), |it| it.display().to_string());
+    let ours = if shipped::checkout().is_some() { "this checkout" } else { "what is installed" };
+    let label = args.candidate.as_ref().map_or_else(|| ours.to_owned(), |it| it.display().to_string());
     let (checkout, baseline, baseline_label) = match &args.baseline {
         None => (None, candidate.clone(), label.clone()),
         Some(folder) if Path::new(folder).is_dir() => {

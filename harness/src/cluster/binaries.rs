@@ -1,4 +1,4 @@
-//! Where the chat binaries come from: beside this executable, built by cargo first when run from a checkout.
+//! Where the chat binaries come from: beside this executable, built by cargo first when run from its checkout.
 
 use std::{
     ffi::OsString,
@@ -12,10 +12,15 @@ use tokio::{
     sync::OnceCell,
 };
 
-use crate::{cluster::ClusterError, plan::ProcessName, progress::Progress, surroundings, target::reference};
+use crate::{
+    cluster::ClusterError, plan::ProcessName, progress::Progress, shipped, surroundings, target::reference,
+};
 
 /// The profile this executable was built in, as cargo names its folder.
 pub(super) const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
+
+/// The variable that names the folder of binaries to be taken as they are.
+const FOLDER_TOLD: &str = "SQUALL_BIN_DIR";
 
 /// The builds of this process, clean and planted: cargo is asked once, not before every run.
 static BUILT: [OnceCell<()>; 2] = [OnceCell::const_new(), OnceCell::const_new()];
@@ -35,32 +40,53 @@ impl Binaries {
     ///
     /// # Errors
     ///
-    /// [`ClusterError::Build`] with what cargo said.
+    /// [`ClusterError::Build`] with what cargo said; [`ClusterError::NotInstalled`] where nothing can be built.
     pub async fn ready(planted: bool, progress: &Progress) -> Result<Self, ClusterError> {
-        if let Some(folder) = std::env::var_os("SQUALL_BIN_DIR") {
-            return Ok(Self { folder: folder.into(), planted });
-        }
-        let folder = folder().map_err(|error| ClusterError::Build(error.to_string()))?;
-        let binaries = Self { folder, planted };
-        let needed = [ProcessName::Node(1), ProcessName::Writer(1)].map(|process| binaries.of(process));
-        let missing = needed.iter().any(|binary| !binary.exists());
+        let binaries = Self::looked_for(planted)?;
+        let as_they_are = std::env::var_os(FOLDER_TOLD).is_some();
+        let Some(checkout) = shipped::checkout().filter(|_| !as_they_are) else {
+            return binaries.installed();
+        };
         // Set under `cargo test`, which has brought only what it tests up to date.
         let under_cargo = std::env::var_os("CARGO").is_some();
-        if missing || under_cargo || planted {
-            let workspace = workspace();
-            if workspace.join("Cargo.toml").exists() {
-                BUILT[usize::from(planted)]
-                    .get_or_try_init(|| binaries.build(&workspace, &needed, progress))
-                    .await?;
-            } else if missing {
-                return Err(ClusterError::Build(format!(
-                    "neither are {} there, nor is the checkout that they could be built from ({})",
-                    needed.each_ref().map(|binary| binary.display().to_string()).join(" and "),
-                    workspace.display()
-                )));
-            }
+        if binaries.missing().is_some() || under_cargo || planted {
+            BUILT[usize::from(planted)].get_or_try_init(|| binaries.build(checkout, progress)).await?;
         }
         Ok(binaries)
+    }
+
+    /// The clean binaries of a squall that was installed: beside it, or where `SQUALL_BIN_DIR` says.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::NotInstalled`].
+    pub fn beside_squall() -> Result<Self, ClusterError> {
+        Self::looked_for(false)?.installed()
+    }
+
+    fn looked_for(planted: bool) -> Result<Self, ClusterError> {
+        let folder = match std::env::var_os(FOLDER_TOLD) {
+            // A process is started in another folder than ours.
+            Some(told) => std::path::absolute(told),
+            None => shipped::folder(),
+        };
+        Ok(Self { folder: folder.map_err(ClusterError::Nowhere)?, planted })
+    }
+
+    fn installed(self) -> Result<Self, ClusterError> {
+        match self.missing() {
+            Some(path) => Err(ClusterError::NotInstalled { path, planted: self.planted }),
+            None => Ok(self),
+        }
+    }
+
+    /// The first binary that is not there.
+    fn missing(&self) -> Option<PathBuf> {
+        self.both().into_iter().find(|binary| !binary.is_file())
+    }
+
+    fn both(&self) -> [PathBuf; 2] {
+        [ProcessName::Node(1), ProcessName::Writer(1)].map(|process| self.of(process))
     }
 
     /// The clean binaries in a folder, taken as they are.
@@ -72,13 +98,10 @@ impl Binaries {
         // A process is started in another folder than ours.
         let missing = |path: &Path| ClusterError::Build(format!("there is no {}", path.display()));
         let binaries = Self { folder: folder.canonicalize().map_err(|_| missing(folder))?, planted: false };
-        for process in [ProcessName::Node(1), ProcessName::Writer(1)] {
-            let path = binaries.of(process);
-            if !path.is_file() {
-                return Err(missing(&path));
-            }
+        match binaries.missing() {
+            Some(path) => Err(missing(&path)),
+            None => Ok(binaries),
         }
-        Ok(binaries)
     }
 
     /// The binary of a process.
@@ -87,14 +110,9 @@ impl Binaries {
         if self.planted { self.folder.join(format!("{name}-planted")) } else { self.folder.join(name) }
     }
 
-    async fn build(
-        &self,
-        workspace: &Path,
-        needed: &[PathBuf],
-        progress: &Progress,
-    ) -> Result<(), ClusterError> {
+    async fn build(&self, workspace: &Path, progress: &Progress) -> Result<(), ClusterError> {
         let mut arguments: Vec<OsString> = Vec::new();
-        for binary in needed.iter().filter_map(|path| path.file_name()) {
+        for binary in self.both().iter().filter_map(|path| path.file_name()) {
             arguments.extend(["--bin".into(), binary.to_owned()]);
         }
         if self.planted {
@@ -142,19 +160,4 @@ pub(super) async fn cargo_build(
         return Ok(());
     }
     Err(ClusterError::Build(said.join("\n")))
-}
-
-/// The checkout this executable was built from.
-pub(super) fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// `target/PROFILE`, whether this executable is `target/PROFILE/squall` or a test in `target/PROFILE/deps`.
-pub(super) fn folder() -> Result<PathBuf, std::io::Error> {
-    let me = std::env::current_exe()?;
-    let mut folder = me.parent().map(Path::to_path_buf).unwrap_or_default();
-    if folder.ends_with("deps") {
-        folder.pop();
-    }
-    Ok(folder)
 }

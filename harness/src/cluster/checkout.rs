@@ -10,9 +10,9 @@ use tokio::process::Command;
 
 use super::{
     Binaries, ClusterError,
-    binaries::{PROFILE, cargo_build, folder, workspace},
+    binaries::{PROFILE, cargo_build},
 };
-use crate::{plan::ProcessName, progress::Progress, target::reference};
+use crate::{plan::ProcessName, progress::Progress, shipped, target::reference};
 
 /// What is copied of our own build, so that dependencies which have not changed are not compiled again.
 const BUILT_BEFORE: [&str; 3] = ["deps", "build", ".fingerprint"];
@@ -37,7 +37,7 @@ impl Checkout {
         let commit = format!("{reference}^{{commit}}");
         let commit = git(["rev-parse", "--verify", "--end-of-options", &commit]).await?;
         let short: String = commit.trim().chars().take(12).collect();
-        let profile = folder().map_err(|error| ClusterError::Build(error.to_string()))?;
+        let profile = shipped::folder().map_err(ClusterError::Nowhere)?;
         let folder = profile.parent().unwrap_or(&profile).join("gate").join(&short);
         // Of a build that was killed.
         remove(&folder).await;
@@ -100,8 +100,8 @@ async fn remove(folder: &Path) {
 
 /// What git prints, run in our checkout.
 async fn git<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<String, ClusterError> {
-    let ran =
-        Command::new("git").arg("-C").arg(workspace()).args(arguments).kill_on_drop(true).output().await;
+    let checkout = shipped::checkout().ok_or(ClusterError::NoCheckout)?;
+    let ran = Command::new("git").arg("-C").arg(checkout).args(arguments).kill_on_drop(true).output().await;
     let ran = ran.map_err(|error| ClusterError::Build(format!("cannot run git: {error}")))?;
     if ran.status.success() {
         return Ok(String::from_utf8_lossy(&ran.stdout).into_owned());

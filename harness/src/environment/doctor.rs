@@ -11,7 +11,7 @@ use nix::{
 use testcontainers::bollard::Docker;
 
 use super::{
-    faketime, leftovers,
+    EnvironmentError, faketime, leftovers,
     manifest::{self, Manifest},
     netfilter,
     providers::docker::{
@@ -19,7 +19,7 @@ use super::{
         images::{Images, Role},
     },
 };
-use crate::surroundings;
+use crate::{shipped, surroundings};
 
 /// Free space below which a run may fill the disk: Kafka's log, PostgreSQL's files and the history of a long run.
 /// For the largest scenarios shipped, several times over; a run with more users is refused by itself.
@@ -44,7 +44,7 @@ pub struct Check {
 }
 
 impl Check {
-    fn new(name: &str, found: Result<String, String>, how_to_get: &str) -> Self {
+    pub(crate) fn new(name: &str, found: Result<String, String>, how_to_get: &str) -> Self {
         let ok = found.is_ok();
         let (Ok(detail) | Err(detail)) = found;
         Self { name: name.to_owned(), ok, detail, how_to_get: how_to_get.to_owned() }
@@ -57,7 +57,8 @@ pub async fn doctor() -> Vec<Check> {
     let auto = auto(&checks);
     checks.push(auto);
     checks.extend(host_checks());
-    checks.push(build_tools());
+    // An installed squall builds nothing.
+    checks.extend(shipped::checkout().map(|_| build_tools()));
     checks.push(disk());
     checks.push(open_files());
     let left = leftovers::left_behind();
@@ -143,7 +144,8 @@ fn build_tools() -> Check {
 }
 
 fn host_checks() -> Vec<Check> {
-    let install = format!("run {}", manifest::installer().display());
+    let installer = manifest::installer().map(|installer| installer.display().to_string());
+    let install = format!("run {}", installer.as_deref().unwrap_or("the installer (see below)"));
     let found = match Manifest::read() {
         Ok(Some(manifest)) => match manifest.missing() {
             Some(gone) => Err(format!("{} is gone", gone.display())),
@@ -162,14 +164,8 @@ fn host_checks() -> Vec<Check> {
     checks.push(Check::new("libfaketime (for clock skew only)", found, faketime::HOW_TO_GET));
     let found = netfilter::usable().map(|()| "nft and ss, and the right to use them".to_owned());
     checks.push(Check::new("nftables (for packet loss only)", found, netfilter::HOW_TO_GET));
-    let installer = manifest::installer();
-    let found =
-        if installer.exists() { Ok(installer.display().to_string()) } else { Err("not there".to_owned()) };
-    checks.push(Check::new(
-        "installer",
-        found,
-        "set SQUALL_SERVICES_SCRIPTS to the folder `harness/services`",
-    ));
+    let how = installer.as_ref().map_or_else(EnvironmentError::help, |_| "");
+    checks.push(Check::new("installer", installer.as_ref().map_err(ToString::to_string).cloned(), how));
     if geteuid().is_root() {
         let user = User::from_name("postgres").ok().flatten();
         let found =

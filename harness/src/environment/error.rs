@@ -35,6 +35,14 @@ pub enum EnvironmentError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// The carried installer could not be written.
+    #[error("the installer of services could not be written to {}: {source}", path.display())]
+    Unpack {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The installer ran and failed.
     #[error("the services of the host provider could not be installed ({status}):\n{lines}")]
     InstallFailed {
@@ -222,6 +230,7 @@ impl EnvironmentError {
             Self::InstallerMissing { .. } => {
                 "set SQUALL_SERVICES_SCRIPTS to the folder `harness/services` of Squall's source, or use `--provider docker`"
             }
+            Self::Unpack { .. } => "set SQUALL_SERVICES_DIR to a folder you may write to",
             Self::InstallFailed { .. } => {
                 "do what the lines above say (Debian packages need root), or start Docker and use `--provider docker`"
             }

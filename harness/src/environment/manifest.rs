@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::error::{EnvironmentError, LOG_LINES};
-use crate::{progress::Progress, surroundings};
+use crate::{progress::Progress, shipped, surroundings};
 
 /// The manifest's version that we read.
 const SCHEMA: u32 = 1;
@@ -89,18 +89,41 @@ impl Manifest {
 
 /// Where the manifest is.
 pub(crate) fn path() -> PathBuf {
-    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    folder().join("manifest.json")
+}
+
+fn set(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Where the services are, or will be.
+fn folder() -> PathBuf {
     let cache = || {
         let home = || PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/root".into()));
         set("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache"))
     };
-    set("SQUALL_SERVICES_DIR").unwrap_or_else(|| cache().join("squall/services")).join("manifest.json")
+    set("SQUALL_SERVICES_DIR").unwrap_or_else(|| cache().join("squall/services"))
 }
 
-/// Where the scripts are: beside the source this was built from, unless told otherwise.
-pub(crate) fn installer() -> PathBuf {
-    let scripts = env::var_os("SQUALL_SERVICES_SCRIPTS").filter(|value| !value.is_empty()).map(PathBuf::from);
-    scripts.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("services")).join("install")
+/// Where the installer is, unless told otherwise: in the checkout, or for an installed squall beside the services, where it
+/// is written when it is asked for.
+pub(crate) fn installer() -> Result<PathBuf, EnvironmentError> {
+    let scripts = match (set("SQUALL_SERVICES_SCRIPTS"), shipped::checkout()) {
+        (Some(told), _) => told,
+        (None, Some(checkout)) => checkout.join("harness/services"),
+        (None, None) => {
+            let scripts = folder().join("scripts");
+            shipped::unpack(shipped::carried().services, &scripts)
+                .map_err(|source| EnvironmentError::Unpack { path: scripts.clone(), source })?;
+            scripts
+        }
+    };
+    let installer = scripts.join("install");
+    if installer.exists() {
+        Ok(installer)
+    } else {
+        Err(EnvironmentError::InstallerMissing { path: installer })
+    }
 }
 
 /// Asked to end when nobody waits for it any more. Killed, it would leave behind what keeps Debian from starting services,
@@ -117,10 +140,7 @@ impl Drop for Installer {
 }
 
 async fn install(progress: &Progress) -> Result<(), EnvironmentError> {
-    let script = installer();
-    if !script.exists() {
-        return Err(EnvironmentError::InstallerMissing { path: script });
-    }
+    let script = installer()?;
     progress.say("fetching the services (Redis, PostgreSQL, Kafka, Toxiproxy); this happens once");
     let failed = |status: String, lines: &[String]| EnvironmentError::InstallFailed {
         status,

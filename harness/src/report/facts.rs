@@ -70,9 +70,10 @@ impl RunFacts {
     }
 }
 
-/// The commit this build's checkout stands at, read from its files: no git needed where reports are made.
+/// The commit this build's checkout stands at, read from its files: no git needed where reports are made. An installed squall
+/// knows none: the checkout has changed since.
 fn commit() -> Option<String> {
-    let git = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../.git");
+    let git = crate::shipped::checkout()?.join(".git");
     let head = std::fs::read_to_string(git.join("HEAD")).ok()?;
     let head = head.trim();
     let hash = match head.strip_prefix("ref: ") {

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use crate::{
     plan::Plan,
     scenario::{Choices, Scenario, ScenarioError, error::suggestion},
+    shipped,
 };
 
-/// A scenario found on disk.
+/// A scenario that was found.
 #[derive(Debug, Clone)]
 pub struct Found {
     /// Its name: the file's without `.toml`.
@@ -29,10 +30,8 @@ impl Found {
     }
 }
 
-/// Where the shipped scenarios are: beside the sources this binary was built from.
-pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios")
-}
+/// Folder of the shipped scenarios in the checkout. What the program carries instead is shown with the same name.
+const FOLDER: &str = "scenarios";
 
 /// Folder of the scenarios that take longer than a change can wait for: run by name (`long/…`), not by `--all`.
 const LONG: &str = "long";
@@ -43,20 +42,27 @@ const LONG: &str = "long";
 ///
 /// [`ScenarioError::Unreadable`].
 pub fn all() -> Result<Vec<Found>, ScenarioError> {
-    let folder = folder();
+    let mut found = match shipped::checkout() {
+        Some(checkout) => in_folder(&checkout.join(FOLDER))?,
+        None => carried().filter(|found| found.file.parent() == Some(Path::new(FOLDER))).collect(),
+    };
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+fn in_folder(folder: &Path) -> Result<Vec<Found>, ScenarioError> {
     let unreadable = |source| ScenarioError::Unreadable {
         file: folder.display().to_string(),
         source,
-        help: "run squall from the checkout it was built from",
+        help: "bring the checkout that squall was built from in order",
     };
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         if path.extension().is_some_and(|extension| extension == "toml") {
             found.push(read(&path)?);
         }
     }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
 
@@ -67,9 +73,15 @@ pub fn all() -> Result<Vec<Found>, ScenarioError> {
 /// [`ScenarioError::NotFound`] with a suggestion, or [`ScenarioError::Unreadable`].
 pub fn find(name_or_file: &str) -> Result<Found, ScenarioError> {
     let path = Path::new(name_or_file);
-    let long = folder().join(name_or_file).with_extension("toml");
-    if path.extension().is_none() && path.starts_with(LONG) && long.is_file() {
-        return read(&long);
+    if path.extension().is_none() && path.starts_with(LONG) {
+        let long = Path::new(FOLDER).join(path).with_extension("toml");
+        let found = match shipped::checkout().map(|checkout| checkout.join(&long)) {
+            Some(file) => file.is_file().then(|| read(&file)).transpose()?,
+            None => carried().find(|found| found.file == long),
+        };
+        if let Some(found) = found {
+            return Ok(found);
+        }
     }
     if path.extension().is_some() || path.components().count() > 1 {
         return read(path);
@@ -99,12 +111,22 @@ pub fn title(found: &Found) -> Result<String, ScenarioError> {
     Scenario::title(&found.file.display().to_string(), &found.text)
 }
 
+fn carried() -> impl Iterator<Item = Found> {
+    shipped::carried().scenarios.iter().map(|(name, text)| {
+        let file = Path::new(FOLDER).join(name);
+        Found { name: name_of(&file), file, text: (*text).to_owned() }
+    })
+}
+
+fn name_of(file: &Path) -> String {
+    file.file_stem().map_or_else(|| "scenario".into(), |stem| stem.to_string_lossy().into_owned())
+}
+
 fn read(path: &Path) -> Result<Found, ScenarioError> {
     let text = std::fs::read_to_string(path).map_err(|source| ScenarioError::Unreadable {
         file: path.display().to_string(),
         source,
         help: "`squall list` names the scenarios that come with squall",
     })?;
-    let name = path.file_stem().map_or_else(|| "scenario".into(), |stem| stem.to_string_lossy().into_owned());
-    Ok(Found { name, file: path.to_path_buf(), text })
+    Ok(Found { name: name_of(path), file: path.to_path_buf(), text })
 }

@@ -50,6 +50,11 @@ impl Names {
     }
 }
 
+/// How the programs get beside an installed squall.
+pub const HOW_TO_INSTALL: &str = "in the source of Squall: `cargo install --path reference/node` and `cargo install --path \
+                                  reference/writer`, with the --root that squall was installed with; or set SQUALL_BIN_DIR \
+                                  to the folder that has them";
+
 /// The program of a process, without its folder.
 pub fn program(process: ProcessName) -> &'static str {
     match process {

@@ -5,8 +5,10 @@
 mod build;
 mod clients;
 mod command_line;
+mod compose;
 mod environment;
 mod evidence;
+mod installed;
 mod npm;
 mod page;
 mod planted;

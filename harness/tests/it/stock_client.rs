@@ -12,12 +12,16 @@ use serde_json::{Value, json};
 
 use crate::{npm, testbed};
 
-fn stock_client() -> std::path::PathBuf {
+pub(crate) fn stock_client() -> std::path::PathBuf {
     npm::installed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stock-client"), "stock-client")
 }
 
 /// Runs one of the client's scripts; returns what it printed, or, if it failed, all it said.
-async fn run(client: &Path, script: &str, args: impl IntoIterator<Item = String>) -> Result<String, String> {
+pub(crate) async fn run(
+    client: &Path,
+    script: &str,
+    args: impl IntoIterator<Item = String>,
+) -> Result<String, String> {
     let ran = tokio::process::Command::new("node").arg(script).args(args).current_dir(client).output();
     let ran = ran.await.unwrap();
     let printed = String::from_utf8_lossy(&ran.stdout).into_owned();
