@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chat_benches::{Fallible, on_a_cluster};
+use chat_benches::{Fallible, on_a_cluster, pass};
 use chat_protocol::{ChatRecord, position::partition_of};
 use futures_util::future::try_join_all;
 use harness::{
@@ -82,7 +82,7 @@ async fn measure(deployment: &Deployment, plan: &Plan, rounds: usize) -> Fallibl
             false => Err("the writer does not say so".to_owned()),
         };
         wait::until("the writer has paused", DRAIN_LIMIT, paused).await?;
-        tokio::time::sleep(AWAY).await;
+        pass(AWAY).await;
         environment.start(Service::Postgres).await?;
         let back = Instant::now();
         postgres = PgConnection::connect(&at.postgres_url).await?;
@@ -167,7 +167,7 @@ async fn drained(postgres: &mut PgConnection, back: Instant) -> Fallible<Drained
                 return Ok(Drained { rows_per_s, first_row: since - back, hole });
             }
         }
-        tokio::time::sleep(SAMPLE_EVERY).await;
+        pass(SAMPLE_EVERY).await;
     }
     Err(format!("{} of {RECORDS} records after {DRAIN_LIMIT:?}", last.0).into())
 }

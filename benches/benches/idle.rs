@@ -12,14 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chat_benches::{Fallible, on_a_cluster};
+use chat_benches::{Fallible, on_a_cluster, pass};
 use futures_util::{SinkExt, StreamExt, future::try_join_all};
 use harness::{
     os::process,
     plan::{Plan, ProcessName},
     run::deployment::Deployment,
 };
-use tokio::{net::TcpStream, time::sleep};
+use tokio::net::TcpStream;
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 
 type Socket = WebSocketStream<TcpStream>;
@@ -52,14 +52,14 @@ async fn measure(deployment: &Deployment, connections: usize) -> Fallible<()> {
 
     // What the first few bring into memory is the node's and not theirs.
     end(open(address, AT_A_TIME).await?).await;
-    sleep(SETTLE).await;
+    pass(SETTLE).await;
     let empty = (memory(pid)?, spent(pid)?);
-    sleep(IDLE).await;
+    pass(IDLE).await;
     let alone = spent(pid)? - empty.1;
     let since = Instant::now();
     let mut sockets = open(address, connections).await?;
     let opened = since.elapsed();
-    sleep(SETTLE).await;
+    pass(SETTLE).await;
     let (full, began) = (memory(pid)?, spent(pid)?);
     let pinged = kept(&mut sockets).await?;
     let busy = spent(pid)? - began;
@@ -67,7 +67,7 @@ async fn measure(deployment: &Deployment, connections: usize) -> Fallible<()> {
         end(sockets).await;
         sockets = open(address, connections).await?;
     }
-    sleep(SETTLE).await;
+    pass(SETTLE).await;
     let stormed = memory(pid)?;
     end(sockets).await;
 

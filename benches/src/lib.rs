@@ -1,7 +1,7 @@
 //! Benchmarks live in `benches/`: `cargo bench --workspace --bench NAME`. Here is what those on real services share.
 #![recursion_limit = "256"] // the future that brings a deployment up is deep
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use harness::{
     clock::Clock,
@@ -51,4 +51,10 @@ pub async fn on_a_cluster(
     deployment.down(&progress).await?;
     history.finish()?;
     measured
+}
+
+/// Lets time pass: between two readings, or until what cannot be asked for has settled.
+#[expect(clippy::disallowed_methods, reason = "a measurement is over a stretch of time, and no fact ends it")]
+pub async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
 }

@@ -105,11 +105,6 @@ impl Tail {
     fn read(&mut self) {
         let began = Instant::now();
         let mut wait = IDLE_POLL;
-        if self.assigned.is_empty() {
-            // The same pause, cheaper: librdkafka's binding spins through the last millisecond of a wait.
-            std::thread::sleep(IDLE_POLL);
-            wait = Duration::ZERO;
-        }
         for _ in 0..AT_A_TIME {
             match self.consumer.poll(wait) {
                 None => return,
