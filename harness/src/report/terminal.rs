@@ -14,6 +14,8 @@ const COLUMNS: std::ops::RangeInclusive<usize> = 60..=100;
 const WIDE: usize = 90;
 /// Lines of evidence shown for a claim that does not hold; the page has more.
 const DETAILS_SHOWN: usize = 3;
+/// Columns of a checker's name: the longest, `input-validation`, and a space.
+const CHECKER: usize = 17;
 /// Lines one text may take at full width.
 const LINES_MAX: usize = 3;
 
@@ -261,17 +263,18 @@ impl Page {
         };
         let shown =
             if finding.objective_missed { finding.verdict.merge(Verdict::Unknown) } else { finding.verdict };
-        let name = format!("{mark} {:13}", finding.checker);
+        let name = format!("{mark} {:CHECKER$}", finding.checker);
         let name =
             if finding.applicable { self.paint.verdict(shown, &name) } else { self.paint.faint(&name) };
-        self.beside(&format!("  {name}"), 17, &finding.summary);
+        let beside = CHECKER + 4;
+        self.beside(&format!("  {name}"), beside, &finding.summary);
         let grave = finding.details.iter().filter(|detail| detail.verdict != Verdict::Holds);
         for detail in grave.clone().take(DETAILS_SHOWN) {
-            self.beside(&format!("{:17}· ", ""), 19, &detail.text);
+            self.beside(&format!("{:beside$}· ", ""), beside + 2, &detail.text);
         }
         let more = grave.count().saturating_sub(DETAILS_SHOWN) as u64 + finding.details_left_out;
         if more > 0 {
-            self.line(19, &self.paint.faint(&format!("and {more} more")));
+            self.line(beside + 2, &self.paint.faint(&format!("and {more} more")));
         }
     }
 
