@@ -62,6 +62,8 @@ async fn measure(deployment: &Deployment, plan: &Plan, rounds: usize) -> Fallibl
     let (cluster, environment) = (&deployment.sut.cluster, &deployment.sut.environment);
     let writer = ProcessName::Writer(1);
     let at = environment.verifier();
+    // The writer's own way, through a proxy as it is.
+    let its = environment.endpoints(writer).postgres_url;
     let rows = rows(plan.cluster.partitions);
     produce(at.kafka_client().set("linger.ms", "5").create()?, &cluster.names().topic, &rows).await?;
     let mut postgres = PgConnection::connect(&at.postgres_url).await?;
@@ -88,6 +90,7 @@ async fn measure(deployment: &Deployment, plan: &Plan, rounds: usize) -> Fallibl
         postgres = PgConnection::connect(&at.postgres_url).await?;
         let drained = drained(&mut postgres, back).await?;
 
+        let mut postgres = PgConnection::connect(&its).await?;
         let small = raw_unnest(&mut postgres, &rows, 500).await?;
         let large = raw_unnest(&mut postgres, &rows, 5_000).await?;
         let copied = raw_copy(&mut postgres, &rows).await?;
