@@ -41,6 +41,14 @@ pub enum KafkaError {
         #[source]
         source: RdError,
     },
+    /// The user may not.
+    #[error("this Kafka user may not create the topic {topic} ({code})")]
+    NotAllowed {
+        /// Topic.
+        topic: String,
+        /// What the broker said.
+        code: RDKafkaErrorCode,
+    },
     /// The broker does not tell of all partitions.
     #[error(
         "Kafka tells of {told} partitions of {topic}, planned are {planned}: there is no partition {missing}"
@@ -102,6 +110,11 @@ pub async fn create_topics(endpoints: &Endpoints, names: &Names, partitions: i32
     for result in created {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((
+                topic,
+                code @ (RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed),
+            )) => return Err(KafkaError::NotAllowed { topic, code }),
             Err((topic, code)) => return Err(fail(&topic, RdError::AdminOp(code))),
         }
     }

@@ -17,4 +17,5 @@ mod shells;
 mod stock_client;
 mod testbed;
 mod tidy;
+mod tls;
 mod writer;

@@ -55,6 +55,9 @@ pub async fn run(node: Arc<Node>) {
         let mut heard = false;
         let Err(ended) = listen(&node, &mut heard).await;
         node.health.subscription_lost();
+        if let Some(reason) = refusal(&ended, &node.config.redis_channel) {
+            node.health.refused("redis", reason);
+        }
         if heard {
             warn!(reason = %ended, "lost the bus");
             if node.bugs.has(Bug::NoResubscribe) {
@@ -66,6 +69,16 @@ pub async fn run(node: Arc<Node>) {
             tracing::debug!(reason = %ended, "no bus");
         }
     }
+}
+
+/// What Redis said against us, and what would change its mind.
+fn refusal(ended: &Ended, channel: &str) -> Option<String> {
+    let Ended::Redis(error) = ended else { return None };
+    let said = error.details();
+    if said.starts_with("NOPERM") {
+        return Some(format!("{said}; grant it: ACL SETUSER <user> &{channel}"));
+    }
+    ["WRONGPASS", "NOAUTH"].iter().any(|code| said.starts_with(code)).then(|| said.to_owned())
 }
 
 /// One subscription with a client of its own, without a policy to reconnect: a new client starts from nothing.

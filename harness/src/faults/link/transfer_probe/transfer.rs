@@ -285,7 +285,7 @@ mod tests {
             postgres_url: "postgres://chat:secret@127.0.0.1:20001/chat?sslmode=disable".to_owned(),
             redis_url: "redis://127.0.0.1".to_owned(),
             kafka_brokers: "127.0.0.1:20003,127.0.0.1:20004".to_owned(),
-            kafka_options: Vec::new(),
+            ..Endpoints::default()
         };
         assert_eq!(address(Service::Postgres, &at).unwrap(), "127.0.0.1:20001");
         assert_eq!(address(Service::Redis, &at).unwrap(), "127.0.0.1:6379");
