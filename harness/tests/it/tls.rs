@@ -15,7 +15,7 @@ use harness::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::services::{GUEST, SECRET, Services, USER};
+use self::services::{GUEST, HOST, SECRET, Services, USER};
 use crate::{
     command_line::{ended, squall},
     testbed,
@@ -60,7 +60,9 @@ async fn a_quiet_run_on_tls_services_holds_and_keeps_their_passwords() {
     let _alone = testbed::alone().await;
     let services = Services::up().await;
     let state = tempfile::tempdir().unwrap();
-    let mut command = smoke(state.path(), &services.external());
+    // As librdkafka takes it: the first is down, and the second says its protocol.
+    let kafka_brokers = format!("{HOST}:1,SASL_SSL://{}", services.kafka_brokers());
+    let mut command = smoke(state.path(), &External { kafka_brokers, ..services.external() });
     let running = tokio::task::spawn_blocking(move || ended(&mut command));
     wait::until("node and writer", SOON, async || {
         if running.is_finished() {
