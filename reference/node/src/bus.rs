@@ -22,7 +22,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use crate::{config::Config, limits};
+use crate::{config::Config, health::Health, limits};
 
 pub mod publisher;
 pub mod subscriber;
@@ -73,6 +73,16 @@ fn builder(config: &Config, fail_fast: bool) -> Result<Builder, Error> {
             performance.broadcast_channel_capacity = limits::BUS_INBOUND;
         });
     Ok(builder)
+}
+
+/// Keeps what Redis said against us, if that is what an error is, and what would change its mind.
+fn tell(error: &Error, channel: &str, health: &Health) {
+    let said = error.details();
+    if said.starts_with("NOPERM") {
+        health.refused("redis", format!("{said}; grant it: ACL SETUSER <user> &{channel}"));
+    } else if *error.kind() == ErrorKind::Auth {
+        health.refused("redis", said.to_owned());
+    }
 }
 
 /// TLS that trusts the authorities in a file, and no others.

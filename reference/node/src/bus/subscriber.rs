@@ -55,8 +55,8 @@ pub async fn run(node: Arc<Node>) {
         let mut heard = false;
         let Err(ended) = listen(&node, &mut heard).await;
         node.health.subscription_lost();
-        if let Some(reason) = refusal(&ended, &node.config.redis_channel) {
-            node.health.refused("redis", reason);
+        if let Ended::Redis(error) = &ended {
+            super::tell(error, &node.config.redis_channel, &node.health);
         }
         if heard {
             warn!(reason = %ended, "lost the bus");
@@ -69,16 +69,6 @@ pub async fn run(node: Arc<Node>) {
             tracing::debug!(reason = %ended, "no bus");
         }
     }
-}
-
-/// What Redis said against us, and what would change its mind.
-fn refusal(ended: &Ended, channel: &str) -> Option<String> {
-    let Ended::Redis(error) = ended else { return None };
-    let said = error.details();
-    if said.starts_with("NOPERM") {
-        return Some(format!("{said}; grant it: ACL SETUSER <user> &{channel}"));
-    }
-    ["WRONGPASS", "NOAUTH"].iter().any(|code| said.starts_with(code)).then(|| said.to_owned())
 }
 
 /// One subscription with a client of its own, without a policy to reconnect: a new client starts from nothing.
