@@ -161,7 +161,7 @@ async fn through_postgres(session: &mut PgConnection, way: Way, bytes: u32) -> R
     Ok(())
 }
 
-/// By hand, as a client library asks a dozen questions first. `rediss://` is never proxied.
+/// By hand, as a client library asks a dozen questions first. `rediss://` is never asked this way (`supports`).
 async fn redis(at: &Endpoints) -> Result<TcpStream, Failed> {
     let mut stream = TcpStream::connect(address(Service::Redis, at).map_err(Failed::Other)?).await?;
     let parsed = reqwest::Url::parse(&at.redis_url).map_err(|error| Failed::Other(error.to_string()))?;
