@@ -117,8 +117,8 @@ impl CliError {
                 Some("make room on the disk, or send the run elsewhere with --out DIR".to_owned())
             }
             Self::Run(RunError::Kafka(KafkaError::NotAllowed { .. })) => Some(
-                "let it: kafka-acls --add --allow-principal User:<user> --operation All --topic chat.messages \
-                 --group chat-writer --resource-pattern-type prefixed"
+                "let it: kafka-acls --add --allow-principal User:<user> --operation All --topic chat \
+                 --group chat --resource-pattern-type prefixed"
                     .to_owned(),
             ),
             Self::MissingFlag(_) => Some(

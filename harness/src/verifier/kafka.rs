@@ -205,7 +205,11 @@ impl Topic {
                     end,
                 });
             };
-            let record = record.map_err(fail)?;
+            let record = match record {
+                // One of several brokers or addresses is away: told, not fatal. When all are, the silence shows.
+                Err(error) if away(&error) => continue,
+                record => record.map_err(fail)?,
+            };
             at.insert(record.partition(), record.offset() + 1);
             if record.offset() < ends.get(&record.partition()).copied().unwrap_or(0) {
                 entries += 1;
@@ -249,6 +253,18 @@ impl Topic {
         let (partition, offset) = letter.place.unwrap_or((-1, -1));
         EventKind::Poison { ledger, partition, offset, reason: letter.reason.unwrap_or_default() }
     }
+}
+
+/// Whether an error is of one connection only, which the client makes again by itself.
+fn away(error: &RdError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::Resolve
+        )
+    )
 }
 
 fn reason_of(record: &BorrowedMessage<'_>) -> String {
