@@ -149,16 +149,25 @@ struct ServicesArgs {
     #[arg(long, default_value = "auto")]
     provider: ProviderChoice,
     /// External PostgreSQL.
-    #[arg(long, env = "SQUALL_POSTGRES_URL", value_name = "URL")]
+    #[arg(long, env = "SQUALL_POSTGRES_URL", hide_env_values = true, value_name = "URL")]
     postgres_url: Option<String>,
     /// External Redis (rediss:// for TLS).
-    #[arg(long, env = "SQUALL_REDIS_URL", value_name = "URL")]
+    #[arg(long, env = "SQUALL_REDIS_URL", hide_env_values = true, value_name = "URL")]
     redis_url: Option<String>,
+    /// Authorities that may have signed the external Redis's certificate (PEM), instead of the system's.
+    #[arg(long, env = "SQUALL_REDIS_CA", value_name = "FILE")]
+    redis_ca: Option<PathBuf>,
     /// External Kafka: host:port,…
     #[arg(long, env = "SQUALL_KAFKA_BROKERS", value_name = "BROKERS")]
     kafka_brokers: Option<String>,
-    /// librdkafka option of the external Kafka (TLS, SASL), repeatable.
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// librdkafka option of the external Kafka (TLS, SASL), repeatable; one a line in the environment.
+    #[arg(
+        long,
+        env = "SQUALL_KAFKA_OPTIONS",
+        hide_env_values = true,
+        value_delimiter = '\n',
+        value_name = "KEY=VALUE"
+    )]
     kafka_option: Vec<String>,
 }
 
@@ -178,11 +187,12 @@ impl ServicesArgs {
             option
                 .split_once('=')
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .ok_or_else(|| CliError::BadOption(option.clone()))
+                .ok_or(CliError::BadOption)
         });
         Ok(Some(External {
             postgres_url: need(&self.postgres_url, "--postgres-url")?,
             redis_url: need(&self.redis_url, "--redis-url")?,
+            redis_ca: self.redis_ca.clone(),
             kafka_brokers: need(&self.kafka_brokers, "--kafka-brokers")?,
             kafka_options: options.collect::<Result<_, _>>()?,
         }))

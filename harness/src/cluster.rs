@@ -124,6 +124,31 @@ pub enum ClusterError {
         #[source]
         source: std::io::Error,
     },
+    /// Names are to lead to proxies, and nothing is there to lead them.
+    #[error("links by name need libnss-wrapper: {missing}; {how_to_get}")]
+    NoResolver {
+        /// Where it was looked for.
+        missing: String,
+        /// What to do.
+        how_to_get: &'static str,
+    },
+    /// A process's host names cannot be written down.
+    #[error("cannot write the host names in {file}")]
+    Hosts {
+        /// The file that they are read from.
+        file: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The canary of links by name.
+    #[error("{process} went past its proxies, to {to:?}: its links could not be broken")]
+    PastProxies {
+        /// Which process.
+        process: ProcessName,
+        /// Where to.
+        to: Vec<SocketAddr>,
+    },
     /// The environment refused.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
@@ -201,7 +226,8 @@ impl Cluster {
         );
         let up = async {
             started.await?;
-            cluster.shared_out().await
+            cluster.shared_out().await?;
+            cluster.through_proxies().await
         };
         match up.await {
             Ok(()) => Ok(cluster),
@@ -219,6 +245,17 @@ impl Cluster {
         let look = async || observe::shared_out(&endpoints, &self.names, writers).await;
         let shared = wait::until("the writers' group", READY_LIMIT, look).await;
         shared.map_err(|source| ClusterError::NoGroup { group: self.names.group.clone(), source })
+    }
+
+    /// Looks whether any process went past its proxies: then a fault on its links would strike nobody.
+    async fn through_proxies(&self) -> Result<(), ClusterError> {
+        for (process, pid) in self.pids().await {
+            let to = self.environment.past_proxies(process, pid);
+            if !to.is_empty() {
+                return Err(ClusterError::PastProxies { process, to });
+            }
+        }
+        Ok(())
     }
 
     /// The plan it was started by.

@@ -8,8 +8,8 @@ pub mod child;
 pub mod contract;
 pub mod doctor;
 pub mod error;
-pub mod faketime;
 pub mod leftovers;
+pub mod preload;
 pub mod proxies;
 pub mod registry;
 pub mod services;
@@ -18,29 +18,34 @@ pub mod supports;
 mod addresses;
 mod launch;
 mod manifest;
+mod names;
 mod netfilter;
 pub(crate) mod ports;
 mod providers;
 
-use std::{path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
-use self::{
-    addresses::{name_application, redirect},
-    contract::{Services, Up},
-    services::probe,
-};
 pub use self::{
+    addresses::without_password,
     child::{Child, ChildSpec, Stdout},
     contract::{Endpoints, External, Provider, ProviderChoice},
     doctor::{Check, doctor},
     error::EnvironmentError,
     leftovers::sweep,
+    names::{Hosts, hosts_file},
     proxies::{AppliedToxic, LinkState, Proxies, ProxyError, ToxicState},
     registry::Registry,
-    services::{disk::TABLESPACE, groups, schema::Schema},
+    services::{disk::TABLESPACE, groups, redis::config as redis_config, schema::Schema},
     supports::{supports, supports_all},
 };
+use self::{
+    addresses::{name_application, redirect},
+    contract::{Services, Up},
+    names::Named,
+    services::probe,
+};
 use crate::{
+    os::sockets,
     plan::{FaultKind, LinkName, PlannedFault, ProcessName, Service},
     progress::{Progress, tell},
 };
@@ -76,6 +81,7 @@ pub struct Environment {
     provider: Provider,
     proxies: Proxies,
     verifier: Endpoints,
+    named: Named,
     facts: Vec<(String, String)>,
     registry: Registry,
     run_id: String,
@@ -124,11 +130,11 @@ impl Environment {
             }
             up => up?,
         };
-        let Up { services, proxies, verifier, facts } = up;
+        let Up { services, proxies, verifier, named, facts } = up;
         registered.0 = None;
         let run_id = spec.run_id.to_owned();
         let provider = services.provider();
-        Ok(Self { services: Some(services), provider, proxies, verifier, facts, registry, run_id })
+        Ok(Self { services: Some(services), provider, proxies, verifier, named, facts, registry, run_id })
     }
 
     /// Where the services come from.
@@ -148,7 +154,8 @@ impl Environment {
 
     /// How a process reaches the services: through its own proxies, as far as there are some.
     pub fn endpoints(&self, process: ProcessName) -> Endpoints {
-        let proxy = |service| self.proxies.address(LinkName { process, service }).ok();
+        let address = |service| self.proxies.address(LinkName { process, service }).ok();
+        let proxy = |service| address(service).filter(|_| self.named.place(service).is_none());
         let direct = &self.verifier;
         let postgres_url = match proxy(Service::Postgres) {
             Some(address) => redirect(&direct.postgres_url, address),
@@ -161,10 +168,44 @@ impl Environment {
         Endpoints {
             postgres_url: name_application(&postgres_url, &process.to_string()),
             redis_url,
+            // By name: as the broker advertises itself, or clients would begin past their proxies.
             kafka_brokers: proxy(Service::Kafka)
-                .map_or_else(|| direct.kafka_brokers.clone(), |address| address.to_string()),
-            kafka_options: direct.kafka_options.clone(),
+                .map(|address| address.to_string())
+                .or_else(|| self.named.place(Service::Kafka).map(str::to_owned))
+                .unwrap_or_else(|| direct.kafka_brokers.clone()),
+            hosts: self.named.hosts(process),
+            ..direct.clone()
         }
+    }
+
+    /// The same ways for clients of the harness.
+    pub fn through(&self, process: ProcessName) -> Endpoints {
+        self.named.by_address(process, self.endpoints(process))
+    }
+
+    /// Whether every link that faults are planned on goes through a proxy: what a managed service is like shows only when
+    /// it is asked.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the link and the reason.
+    pub fn reaches(&self, faults: &[PlannedFault]) -> Result<(), String> {
+        for link in faults.iter().flat_map(|planned| supports::links_of(&planned.fault)) {
+            if let Some(reason) = self.named.unreached(link.service) {
+                return Err(format!("{link} does not go through a proxy: {reason}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Connections of a process to services that it reaches by name, and which went past its proxies. The canary of that
+    /// way: a library that was not loaded, or a client with a resolver of its own, shows here.
+    pub fn past_proxies(&self, process: ProcessName, pid: u32) -> Vec<SocketAddr> {
+        let named = Service::ALL.into_iter().filter_map(|service| self.named.listen(process, service));
+        let proxies: Vec<SocketAddr> = named.collect();
+        let mut remotes = sockets::remotes_of(pid);
+        remotes.retain(|to| !proxies.contains(to) && proxies.iter().any(|proxy| proxy.port() == to.port()));
+        remotes
     }
 
     /// How the harness reaches the services: past every proxy.
@@ -256,7 +297,7 @@ impl Environment {
     /// What happened instead of an answer.
     pub async fn probe_link(&self, link: LinkName, limit: Duration) -> Result<Duration, String> {
         self.proxies.address(link).map_err(|error| error.to_string())?;
-        let mut endpoints = self.endpoints(link.process);
+        let mut endpoints = self.through(link.process);
         // Evidence is not traffic of the cluster: faults on sessions must not take the one for the other.
         endpoints.postgres_url = name_application(&endpoints.postgres_url, "squall");
         probe::ask(link.service, &endpoints, limit).await.map(|answer| answer.round_trip)

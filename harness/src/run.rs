@@ -29,6 +29,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
+pub use crate::verifier::KafkaError;
 use crate::{
     clock::Clock,
     cluster::ClusterError,
@@ -43,7 +44,7 @@ use crate::{
         deployment::{Deployment, DeploymentSpec},
         folder::{FolderError, RunFolder},
     },
-    verifier::{KafkaError, Verifier},
+    verifier::Verifier,
     wait,
 };
 

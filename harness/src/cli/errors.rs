@@ -19,7 +19,7 @@ use crate::{
     os,
     progress::tell,
     report::terminal::Screen,
-    run::{RunError, folder::FolderError, judge::JudgeError},
+    run::{KafkaError, RunError, folder::FolderError, judge::JudgeError},
     scenario::ScenarioError,
 };
 
@@ -38,8 +38,9 @@ pub(super) enum CliError {
     Judge(#[from] JudgeError),
     #[error("{0} is missing")]
     MissingFlag(&'static str),
-    #[error("`{0}` is not a KEY=VALUE pair")]
-    BadOption(String),
+    // Not shown: what lacks its key may be a password.
+    #[error("a --kafka-option is not a KEY=VALUE pair")]
+    BadOption,
     #[error("`{0}` is not a message id; they look like m123")]
     BadMessage(String),
     #[error("cannot write {path}")]
@@ -72,7 +73,7 @@ impl CliError {
         match self {
             Self::Scenario(_)
             | Self::MissingFlag(_)
-            | Self::BadOption(_)
+            | Self::BadOption
             | Self::BadMessage(_)
             | Self::NotViolated(_)
             | Self::FaultsInGate(_) => Exit::Usage,
@@ -113,6 +114,11 @@ impl CliError {
             Self::Run(RunError::Recorder(_)) => {
                 Some("make room on the disk, or send the run elsewhere with --out DIR".to_owned())
             }
+            Self::Run(RunError::Kafka(KafkaError::NotAllowed { .. })) => Some(
+                "let it: kafka-acls --add --allow-principal User:<user> --operation All --topic chat \
+                 --group chat --resource-pattern-type prefixed"
+                    .to_owned(),
+            ),
             Self::MissingFlag(_) => Some(
                 "the external provider needs --postgres-url, --redis-url and --kafka-brokers, \
                                           or SQUALL_POSTGRES_URL, SQUALL_REDIS_URL and SQUALL_KAFKA_BROKERS"

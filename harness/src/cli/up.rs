@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::{ServicesArgs, errors, errors::CliError};
 use crate::{
     clock::Clock,
-    environment,
+    environment::{self, Provider, without_password},
     exit::Exit,
     faults::SystemUnderTest,
     history::HistoryWriter,
@@ -74,10 +74,15 @@ pub(super) async fn up(args: UpArgs, cancel: &CancellationToken) -> Result<Exit,
 fn addresses(sut: &SystemUnderTest, processes: &[ProcessName]) -> String {
     let SystemUnderTest { environment, cluster } = sut;
     let direct = environment.verifier();
+    // Passwords that were drawn for this run are there to be used; others' are not shown.
+    let shown = |url: &str| match environment.provider() {
+        Provider::External => without_password(url),
+        Provider::Docker | Provider::Host => url.to_owned(),
+    };
     let mut lines = vec![
         format!("provider    {}", environment.provider()),
-        format!("postgres    {}", direct.postgres_url),
-        format!("redis       {}", direct.redis_url),
+        format!("postgres    {}", shown(&direct.postgres_url)),
+        format!("redis       {}", shown(&direct.redis_url)),
         format!("kafka       {}", direct.kafka_brokers),
         format!("toxiproxy   {}", environment.proxies().api_url()),
     ];

@@ -1,10 +1,13 @@
 //! Wall clocks of processes: libfaketime asks a file of each process's own how far off it is to be.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     cluster::ClusterError,
-    environment::faketime,
+    environment::preload::FAKETIME,
     plan::{FaultKind, Plan, ProcessName},
 };
 
@@ -18,11 +21,7 @@ pub(super) struct WallClock {
 impl WallClock {
     /// A clock that is right, for a process whose clock the plan will set; none for the others, which then run without
     /// any library in between.
-    pub(super) fn of(
-        name: ProcessName,
-        plan: &Plan,
-        folder: &std::path::Path,
-    ) -> Result<Option<Self>, ClusterError> {
+    pub(super) fn of(name: ProcessName, plan: &Plan, folder: &Path) -> Result<Option<Self>, ClusterError> {
         let skewed = plan.faults.iter().any(|planned| {
             matches!(&planned.fault, FaultKind::ProcessClockSkew { processes, .. } if processes.contains(&name))
         });
@@ -38,12 +37,15 @@ impl WallClock {
         Ok(Some(clock))
     }
 
-    /// How a process is started that goes by this clock. Its monotonic clock stays the machine's.
+    /// What is to be loaded before all other libraries.
+    pub(super) fn library(&self) -> &Path {
+        &self.library
+    }
+
+    /// How a process is started that goes by this clock, beside its library. Its monotonic clock stays the machine's.
     pub(super) fn environment(&self) -> Vec<(String, String)> {
         let file = self.file.display().to_string();
-        let library = self.library.display().to_string();
         [
-            ("LD_PRELOAD", library.as_str()),
             ("FAKETIME_TIMESTAMP_FILE", file.as_str()),
             ("FAKETIME_NO_CACHE", "1"),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
@@ -68,8 +70,9 @@ impl WallClock {
 ///
 /// [`ClusterError::NoFaketime`].
 pub fn library() -> Result<PathBuf, ClusterError> {
-    faketime::library()
-        .map_err(|missing| ClusterError::NoFaketime { missing, how_to_get: faketime::HOW_TO_GET })
+    FAKETIME
+        .library()
+        .map_err(|missing| ClusterError::NoFaketime { missing, how_to_get: FAKETIME.how_to_get })
 }
 
 /// Whether a plan sets clocks.

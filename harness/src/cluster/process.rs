@@ -4,7 +4,7 @@ use std::{
     io::Write,
     net::{Ipv4Addr, SocketAddr},
     os::unix::process::ExitStatusExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitStatus,
     sync::{
         Arc,
@@ -18,9 +18,11 @@ use nix::sys::signal::Signal;
 use crate::{
     cluster::{ClusterError, ClusterSpec, clock::WallClock},
     environment::{
-        Environment,
+        Environment, Hosts,
         child::{Child, ChildSpec, Stdout},
+        hosts_file,
         ports::Ports,
+        preload::NSS_WRAPPER,
     },
     history::{EventKind, Recorder},
     plan::ProcessName,
@@ -53,7 +55,19 @@ impl Launch {
         let args = reference::arguments(name, listen, &endpoints, &spec.names, &spec.plan.cluster);
         let clock = WallClock::of(name, spec.plan, &spec.logs)?;
         let mut env = vec![("RUST_BACKTRACE".to_owned(), "1".to_owned())];
-        env.extend(clock.iter().flat_map(WallClock::environment));
+        env.extend(reference::secrets(name, &endpoints));
+        let mut preloads = Vec::new();
+        if let Some(clock) = &clock {
+            preloads.push(clock.library().display().to_string());
+            env.extend(clock.environment());
+        }
+        if !endpoints.hosts.is_empty() {
+            preloads.push(resolver()?);
+            env.push(("NSS_WRAPPER_HOSTS".to_owned(), hosts(name, &endpoints.hosts, &spec.logs)?));
+        }
+        if !preloads.is_empty() {
+            env.push(("LD_PRELOAD".to_owned(), preloads.join(":")));
+        }
         let child = ChildSpec {
             name: name.to_string(),
             program: spec.binaries.of(name),
@@ -75,6 +89,24 @@ impl Launch {
     pub(super) fn last_pid(&self) -> u32 {
         self.last_pid.load(Ordering::Relaxed)
     }
+}
+
+/// The library by which a process finds names at addresses of its own.
+fn resolver() -> Result<String, ClusterError> {
+    let library = NSS_WRAPPER.library();
+    let library =
+        library.map_err(|missing| ClusterError::NoResolver { missing, how_to_get: NSS_WRAPPER.how_to_get });
+    Ok(library?.display().to_string())
+}
+
+/// The file that says at which.
+fn hosts(name: ProcessName, hosts: &Hosts, logs: &Path) -> Result<String, ClusterError> {
+    let file = logs.join(format!("{name}.hosts"));
+    // Read in the process's own folder.
+    let file = std::path::absolute(&file).unwrap_or(file);
+    let written = std::fs::write(&file, hosts_file(hosts));
+    written.map_err(|source| ClusterError::Hosts { file: file.display().to_string(), source })?;
+    Ok(file.display().to_string())
 }
 
 /// A process that runs, or has just ended by itself. Killed when dropped.

@@ -1,11 +1,18 @@
 //! Addresses of services as URLs: the place they name, and the same address through a proxy.
 
-use std::net::SocketAddr;
+use std::{borrow::Cow, net::SocketAddr};
 
 use url::Url;
 
 use super::{contract::External, error::EnvironmentError};
 use crate::plan::Service;
+
+/// Where PostgreSQL listens when an address does not say.
+pub(crate) const POSTGRES_PORT: u16 = 5432;
+/// Where Redis does.
+pub(crate) const REDIS_PORT: u16 = 6379;
+/// Where Kafka does.
+pub(crate) const KAFKA_PORT: u16 = 9092;
 
 /// `host:port` of a managed service.
 ///
@@ -14,8 +21,10 @@ use crate::plan::Service;
 /// [`EnvironmentError::Address`] without the address itself, as it holds a password.
 pub(crate) fn authority(service: Service, external: &External) -> Result<String, EnvironmentError> {
     let (address, schemes, port): (_, &[&str], _) = match service {
-        Service::Postgres => (&external.postgres_url, &["postgres", "postgresql"], 5432),
-        Service::Redis | Service::Kafka => (&external.redis_url, &["redis", "rediss"], 6379),
+        Service::Postgres => (&external.postgres_url, &["postgres", "postgresql"], POSTGRES_PORT),
+        Service::Redis | Service::Kafka => {
+            (&external.redis_url, &["redis", "rediss", "valkey", "valkeys"], REDIS_PORT)
+        }
     };
     let unusable = |reason: String| EnvironmentError::Address { what: service.name(), reason };
     let url =
@@ -23,12 +32,29 @@ pub(crate) fn authority(service: Service, external: &External) -> Result<String,
     if !schemes.contains(&url.scheme()) {
         return Err(unusable(format!("it begins with {}://, not {}://", url.scheme(), schemes[0])));
     }
+    let elsewhere = |key: &str| service == Service::Postgres && ["host", "hostaddr", "port"].contains(&key);
+    if url.query_pairs().any(|(key, _)| elsewhere(&key)) {
+        return Err(unusable("host and port belong before the path, not behind the `?`".to_owned()));
+    }
     match url.host_str() {
         Some(host) if !host.is_empty() && !host.contains(',') => {
             Ok(format!("{host}:{}", url.port().unwrap_or(port)))
         }
         _ => Err(unusable("it must name one host".to_owned())),
     }
+}
+
+/// Whether a PostgreSQL client compares the certificate with the name.
+pub(crate) fn verifies_name(postgres_url: &str) -> bool {
+    let mode = |(key, value): &(Cow<'_, str>, Cow<'_, str>)| {
+        ["sslmode", "ssl-mode"].contains(&key.as_ref()) && value.eq_ignore_ascii_case("verify-full")
+    };
+    Url::parse(postgres_url).is_ok_and(|url| url.query_pairs().any(|pair| mode(&pair)))
+}
+
+/// Whether a Redis client uses TLS; it then always compares the certificate with the name.
+pub(crate) fn encrypted(redis_url: &str) -> bool {
+    redis_url.starts_with("rediss://") || redis_url.starts_with("valkeys://")
 }
 
 /// The same URL, through a proxy.
@@ -59,6 +85,27 @@ pub(crate) fn with_parameter(address: &str, key: &str, value: &str) -> String {
     url.to_string()
 }
 
+/// The same URL without its password, for people.
+pub fn without_password(address: &str) -> String {
+    let Ok(mut url) = Url::parse(address) else { return "(an address that is not a URL)".to_owned() };
+    if url.password().is_some() {
+        // Refused for URLs that can have none.
+        let _ = url.set_password(Some("***"));
+    }
+    url.to_string()
+}
+
+/// `host:port` of each of Kafka's bootstrap servers, as librdkafka reads them: with a protocol in front or not, the port
+/// said or not.
+pub(crate) fn bootstrap(brokers: &str) -> Vec<String> {
+    let one = |entry: &str| {
+        let entry = entry.split_once("://").map_or(entry, |(_, address)| address);
+        let named = entry.rsplit_once(']').map_or(entry, |(_, port)| port).contains(':');
+        if named { entry.to_owned() } else { format!("{entry}:{KAFKA_PORT}") }
+    };
+    brokers.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(one).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +133,18 @@ mod tests {
         );
         assert_eq!(authority(Service::Postgres, &at("postgres://u:p@[::1]:99/chat")).unwrap(), "[::1]:99");
         assert_eq!(authority(Service::Redis, &at("postgres://x/y")).unwrap(), "cache.example:6379");
+    }
+
+    #[test]
+    fn bootstrap_servers_are_read_as_librdkafka_reads_them() {
+        let read = bootstrap("127.0.0.1:1, PLAINTEXT://h:9093,localhost,[::1],SASL_SSL://[::1]:7,");
+        assert_eq!(read, ["127.0.0.1:1", "h:9093", "localhost:9092", "[::1]:9092", "[::1]:7"]);
+    }
+
+    #[test]
+    fn a_password_is_not_for_people() {
+        assert_eq!(without_password("redis://u:p%40ss@h:1/0"), "redis://u:***@h:1/0");
+        assert_eq!(without_password("redis://h"), "redis://h");
     }
 
     #[test]

@@ -1,11 +1,17 @@
 //! What the three providers have in common: how one is chosen, what it promises, and what it cannot do.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
 
 use async_trait::async_trait;
 use rdkafka::ClientConfig;
 
-use super::{error::EnvironmentError, proxies::Proxies};
+use super::{
+    addresses::{authority, bootstrap, encrypted, verifies_name},
+    error::EnvironmentError,
+    names::{Hosts, Named, split},
+    preload::NSS_WRAPPER,
+    proxies::Proxies,
+};
 use crate::plan::Service;
 
 /// Which provider the user asked for.
@@ -75,33 +81,29 @@ impl fmt::Display for Provider {
 }
 
 /// How to reach the services.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoints {
     /// `postgres://user:password@host:port/database?…`
     pub postgres_url: String,
     /// `redis://…` or `rediss://…`
     pub redis_url: String,
+    /// Authorities that may have signed Redis's certificate, as a PEM file; the system's where nothing is said.
+    pub redis_ca: Option<PathBuf>,
     /// `host:port[,host:port…]`
     pub kafka_brokers: String,
     /// librdkafka properties beyond the brokers: TLS, SASL.
     pub kafka_options: Vec<(String, String)>,
+    /// Where names lead that the system's resolver must not be asked for.
+    pub hosts: Hosts,
+    /// The name in Redis's certificate, where the address is not by that name.
+    pub redis_name: Option<String>,
 }
 
 impl Endpoints {
-    /// No address at all, to be filled in.
-    pub(crate) fn nowhere() -> Self {
-        Self {
-            postgres_url: String::new(),
-            redis_url: String::new(),
-            kafka_brokers: String::new(),
-            kafka_options: Vec::new(),
-        }
-    }
-
     /// What every Kafka client of the harness begins with: where, and how secured.
     pub fn kafka_client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.kafka_brokers);
+        config.set("bootstrap.servers", &self.kafka_brokers).set("ssl.ca.location", authorities());
         for (key, value) in &self.kafka_options {
             config.set(key, value);
         }
@@ -109,14 +111,23 @@ impl Endpoints {
     }
 }
 
+/// Where librdkafka is to look for authorities, as everything else here does: in the file that the caller names, or in what
+/// the system has. By itself it looks where the OpenSSL that is built into it would have been installed.
+fn authorities() -> String {
+    let named = std::env::var("SSL_CERT_FILE").ok().filter(|named| !named.is_empty());
+    named.unwrap_or_else(|| "probe".to_owned())
+}
+
 /// Addresses of managed services.
 #[derive(Clone, PartialEq, Eq)]
 pub struct External {
-    /// As in [`Endpoints`]. `sslmode=verify-full` cannot go through a proxy, whose name is not the certificate's.
+    /// As in [`Endpoints`].
     pub postgres_url: String,
-    /// As in [`Endpoints`]. `rediss://` is not proxied: clients always compare its certificate with the name.
+    /// As in [`Endpoints`].
     pub redis_url: String,
-    /// As in [`Endpoints`]. Never proxied: clients follow the addresses that the brokers advertise.
+    /// As in [`Endpoints`].
+    pub redis_ca: Option<PathBuf>,
+    /// As in [`Endpoints`].
     pub kafka_brokers: String,
     /// As in [`Endpoints`].
     pub kafka_options: Vec<(String, String)>,
@@ -136,21 +147,44 @@ impl External {
         Self {
             postgres_url: postgres_url.to_owned(),
             redis_url: redis_url.to_owned(),
+            redis_ca: None,
             kafka_brokers: "kafka.example:9092".to_owned(),
             kafka_options: Vec::new(),
         }
     }
 
-    /// Whether a managed service is reached through our proxies.
-    pub(crate) fn proxied(&self, service: Service) -> Result<(), &'static str> {
-        match service {
-            Service::Kafka => Err("Kafka clients follow the addresses that the brokers advertise"),
-            Service::Redis if self.redis_url.starts_with("rediss://") => {
-                Err("with TLS, Redis clients compare the certificate with the name they connected to")
+    /// How the processes get to a managed service through a proxy.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot.
+    pub(crate) fn way(&self, service: Service) -> Result<Way, String> {
+        let place = match service {
+            Service::Kafka => bootstrap(&self.kafka_brokers).into_iter().next(),
+            Service::Postgres if !verifies_name(&self.postgres_url) => return Ok(Way::ByAddress),
+            Service::Redis if !encrypted(&self.redis_url) => return Ok(Way::ByAddress),
+            Service::Postgres | Service::Redis => authority(service, self).ok(),
+        };
+        let host = place.as_deref().and_then(split).map(|(host, _)| host.trim_matches(['[', ']']).to_owned());
+        match host {
+            Some(host) if host.parse::<IpAddr>().is_ok() => {
+                Err(format!("clients go by the name, and {host} is none: give {service}'s host name"))
             }
-            Service::Redis | Service::Postgres => Ok(()),
+            Some(_) => NSS_WRAPPER.library().map(|_| Way::ByName).map_err(|missing| {
+                format!("clients go by the name, and {missing}; {}", NSS_WRAPPER.how_to_get)
+            }),
+            None => Err("its address names no host".to_owned()),
         }
     }
+}
+
+/// How a proxy gets between a process and a managed service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The process is given the proxy's address.
+    ByAddress,
+    /// The process is given the service's name, which leads it to the proxy.
+    ByName,
 }
 
 /// Running services, whoever runs them. Dropped without [`Services::down`], they are ended all the same.
@@ -187,6 +221,8 @@ pub(crate) struct Up {
     pub(crate) proxies: Proxies,
     /// Past every proxy.
     pub(crate) verifier: Endpoints,
+    /// Services that are reached by name.
+    pub(crate) named: Named,
     /// Versions and images, for the report.
     pub(crate) facts: Vec<(String, String)>,
 }

@@ -11,9 +11,10 @@ use nix::{
 use testcontainers::bollard::Docker;
 
 use super::{
-    EnvironmentError, faketime, leftovers,
+    EnvironmentError, leftovers,
     manifest::{self, Manifest},
     netfilter,
+    preload::{FAKETIME, NSS_WRAPPER},
     providers::docker::{
         self,
         images::{Images, Role},
@@ -160,8 +161,14 @@ fn host_checks() -> Vec<Check> {
         Err(error) => Err(error.to_string()),
     };
     let mut checks = vec![Check::new("services on this host", found, &install)];
-    let found = faketime::library().map(|library| library.display().to_string());
-    checks.push(Check::new("libfaketime (for clock skew only)", found, faketime::HOW_TO_GET));
+    let found = FAKETIME.library().map(|library| library.display().to_string());
+    checks.push(Check::new("libfaketime (for clock skew only)", found, FAKETIME.how_to_get));
+    let found = NSS_WRAPPER.library().map(|library| library.display().to_string());
+    checks.push(Check::new(
+        "libnss-wrapper (for faults on links to TLS services only)",
+        found,
+        NSS_WRAPPER.how_to_get,
+    ));
     let found = netfilter::usable().map(|()| "nft and ss, and the right to use them".to_owned());
     checks.push(Check::new("nftables (for packet loss only)", found, netfilter::HOW_TO_GET));
     let how = installer.as_ref().map_or_else(EnvironmentError::help, |_| "");

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use nix::{errno::Errno, sys::signal::Signal};
 
 use super::proxies::ProxyError;
-use crate::wait::WaitError;
+use crate::{plan::Service, wait::WaitError};
 
 /// Lines of a dead service's log that an error shows: enough for a stack's first frames, not a screenful.
 pub const LOG_LINES: usize = 20;
@@ -194,6 +194,24 @@ pub enum EnvironmentError {
         /// Why not.
         reason: String,
     },
+    /// A service's certificate is signed by nobody whom we trust.
+    #[error("{what} is not trusted: {reason}")]
+    Untrusted {
+        /// Which service.
+        what: Service,
+        /// What the client said.
+        reason: String,
+    },
+    /// A user of PostgreSQL may not make what a run needs.
+    #[error("the PostgreSQL user {user} may not make a schema in the database {database}: {reason}")]
+    NoSchema {
+        /// Whom we logged in as.
+        user: String,
+        /// Where.
+        database: String,
+        /// What PostgreSQL said.
+        reason: String,
+    },
     /// Several things went wrong on the way down, each of its own.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; and "))]
     Several(Vec<EnvironmentError>),
@@ -218,6 +236,16 @@ impl EnvironmentError {
             1 => Err(errors.remove(0)),
             _ => Err(Self::Several(errors)),
         }
+    }
+
+    /// Why a managed service is not of use.
+    pub(super) fn of_address(service: Service, reason: String) -> Self {
+        // As rustls and OpenSSL say it; no client gives it a code.
+        let said = reason.to_lowercase();
+        if said.contains("certificate") && !said.contains("ca file") {
+            return Self::Untrusted { what: service, reason };
+        }
+        Self::Address { what: service.name(), reason }
     }
 
     /// What to do next, in one sentence.
@@ -260,6 +288,16 @@ impl EnvironmentError {
             }
             Self::Several(errors) => errors.first().map_or("run it again", Self::help),
             Self::NoAddresses => "give --postgres-url, --redis-url and --kafka-brokers",
+            Self::NoSchema { .. } => "as the database's owner: GRANT CREATE ON DATABASE <database> TO <user>",
+            Self::Untrusted { what: Service::Postgres, .. } => {
+                "name the file of its authorities in the URL: --postgres-url 'postgres://…?sslmode=verify-full&sslrootcert=FILE'"
+            }
+            Self::Untrusted { what: Service::Redis, .. } => {
+                "name the file of its authorities: --redis-ca FILE"
+            }
+            Self::Untrusted { what: Service::Kafka, .. } => {
+                "name the file of its authorities: --kafka-option ssl.ca.location=FILE"
+            }
             Self::Address { .. } => "correct the address and run again",
             Self::Unsupported { .. } => "leave the fault out, or use the docker or host provider",
         }

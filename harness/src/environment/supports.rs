@@ -3,11 +3,11 @@
 use nix::unistd::geteuid;
 
 use super::{
-    contract::{External, Provider},
+    contract::{External, Provider, Way},
     netfilter,
 };
 use crate::plan::{
-    Effects, FaultKind, LinkName, PlannedFault, Service,
+    Effects, FaultKind, LinkName, PlannedFault, Service, Toxic,
     fault::catalogue::{self, Managed},
 };
 
@@ -36,10 +36,7 @@ pub fn supports(provider: Provider, external: Option<&External>, fault: &FaultKi
     match catalogue::find(name).map(|row| row.managed) {
         Some(Managed::Yes) => Ok(()),
         Some(Managed::No(reason)) => refused(name, reason),
-        Some(Managed::Proxied) => {
-            let effects = Effects::of(0, 0, fault);
-            proxied(name, external, effects.cut.iter().chain(&effects.degraded))
-        }
+        Some(Managed::Proxied) => proxied(fault, external),
         None => refused(name, "the catalogue of faults does not say whether it may"),
     }
 }
@@ -73,17 +70,47 @@ pub fn supports_all(
     }
 }
 
-fn proxied<'a>(
-    fault: &str,
-    external: Option<&External>,
-    links: impl Iterator<Item = &'a LinkName>,
-) -> Result<(), String> {
-    for link in links {
-        if let Some(Err(reason)) = external.map(|external| external.proxied(link.service)) {
-            return refused(fault, &format!("{link} does not go through a proxy: {reason}"));
-        }
+/// The links that a fault strikes.
+pub(super) fn links_of(fault: &FaultKind) -> Vec<LinkName> {
+    let effects = Effects::of(0, 0, fault);
+    effects.cut.into_iter().chain(effects.degraded).collect()
+}
+
+fn proxied(fault: &FaultKind, external: Option<&External>) -> Result<(), String> {
+    let Some(external) = external else { return Ok(()) };
+    for link in links_of(fault) {
+        let unproxied = |reason| format!("{link} does not go through a proxy: {reason}");
+        let refusal = match external.way(link.service) {
+            Ok(Way::ByAddress) => continue,
+            Ok(Way::ByName) => match unseen_by_name(fault) {
+                Some(reason) => format!("{link} goes by name, and {reason}"),
+                None => continue,
+            },
+            Err(reason) => unproxied(reason),
+        };
+        return refused(fault.name(), &refusal);
     }
     Ok(())
+}
+
+/// Why a fault could not be shown on a link whose service is reached by name.
+fn unseen_by_name(fault: &FaultKind) -> Option<&'static str> {
+    let transfers = |toxic: &Toxic| {
+        matches!(
+            toxic,
+            Toxic::Bandwidth { .. }
+                | Toxic::Slicer { .. }
+                | Toxic::LimitData { .. }
+                | Toxic::SlowClose { .. }
+        )
+    };
+    if matches!(fault, FaultKind::LinkLoss { .. }) {
+        return Some(
+            "its proxy shares a port with those of other processes, which is what packets are lost by",
+        );
+    }
+    matches!(fault, FaultKind::LinkToxic { toxic, .. } if transfers(toxic))
+        .then_some("the transfer that would show it is made without TLS")
 }
 
 fn refused(fault: &str, reason: &str) -> Result<(), String> {
@@ -137,12 +164,13 @@ mod tests {
     #[test]
     fn links_are_cut_where_they_are_proxied() {
         let cut = |link: &str| FaultKind::LinkDown { links: vec![link.parse().unwrap()] };
-        let plain = external("redis://cache.example:6379");
-        let encrypted = external("rediss://cache.example:6379");
+        let mut plain = external("redis://cache.example:6379");
         assert_eq!(supports(Provider::External, Some(&plain), &cut("node-1->redis")), Ok(()));
         assert_eq!(supports(Provider::External, Some(&plain), &cut("node-1->postgres")), Ok(()));
+        plain.kafka_brokers = "10.0.0.1:9092".to_owned();
         let refusal = supports(Provider::External, Some(&plain), &cut("node-1->kafka")).unwrap_err();
-        assert!(refusal.contains("node-1->kafka"), "{refusal}");
+        assert!(refusal.contains("node-1->kafka") && refusal.contains("host name"), "{refusal}");
+        let encrypted = external("rediss://10.0.0.1:6379");
         assert!(supports(Provider::External, Some(&encrypted), &cut("node-1->redis")).is_err());
     }
 }

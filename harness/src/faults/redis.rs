@@ -9,12 +9,13 @@ use fred::prelude::*;
 
 pub(super) use self::{client_kill::ClientKill, output_buffer::OutputBuffer};
 use super::FaultError;
+use crate::environment::{Endpoints, redis_config};
 
 /// Redis answers within this, or it is away: a busy machine may stall for some seconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-async fn connect(url: &str) -> Result<Client, FaultError> {
-    let mut config = Config::from_url(url)?;
+async fn connect(at: &Endpoints) -> Result<Client, FaultError> {
+    let mut config = redis_config(at)?;
     config.fail_fast = true;
     let client = Builder::from_config(config)
         .with_connection_config(|connection| {

@@ -47,6 +47,17 @@ pub fn held_by(pid: u32) -> Vec<(i32, u64)> {
     .collect()
 }
 
+/// The far ends of a process's established connections, over IPv4 and IPv6.
+pub fn remotes_of(pid: u32) -> Vec<SocketAddr> {
+    let held: Vec<u64> = held_by(pid).into_iter().map(|(_, inode)| inode).collect();
+    let tables = [procfs::net::tcp(), procfs::net::tcp6()];
+    let open =
+        tables.into_iter().flat_map(Result::unwrap_or_default).filter(|it| it.state == TcpState::Established);
+    open.filter(|entry| held.contains(&entry.inode))
+        .map(|entry| SocketAddr::new(entry.remote_address.ip().to_canonical(), entry.remote_address.port()))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::{

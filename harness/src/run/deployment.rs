@@ -132,6 +132,9 @@ async fn cluster(
     let plan = wanted.plan;
     // `auto` may have found out only now that it has to take another provider.
     supported(wanted, environment.provider())?;
+    environment
+        .reaches(&plan.faults)
+        .map_err(|why| RunError::Unsupported { provider: environment.provider().to_string(), why })?;
     recorder.record(EventKind::Phase(Phase::Cluster));
     progress.now("starting the cluster");
     verifier::create_topics(&environment.verifier(), names, plan.cluster.partitions).await?;

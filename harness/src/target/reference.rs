@@ -68,7 +68,20 @@ pub fn burn_cpu_flag(percent: u32) -> String {
     format!("--burn-cpu-percent={percent}")
 }
 
-/// What a process is told when it starts.
+/// What a process is told in its environment, as everybody may read its arguments: whatever can hold a password.
+pub fn secrets(name: ProcessName, at: &Endpoints) -> Vec<(String, String)> {
+    let options = at.kafka_options.iter().map(|(key, value)| format!("{key}={value}"));
+    let options = options.collect::<Vec<_>>().join("\n");
+    let (prefix, redis) = match name {
+        ProcessName::Node(_) => ("CHAT_NODE", Some(("REDIS_URL", at.redis_url.clone()))),
+        ProcessName::Writer(_) => ("CHAT_WRITER", None),
+    };
+    let options = (!options.is_empty()).then_some(("KAFKA_OPTIONS", options));
+    let told = [("POSTGRES_URL", at.postgres_url.clone())].into_iter().chain(redis).chain(options);
+    told.map(|(what, value)| (format!("{prefix}_{what}"), value)).collect()
+}
+
+/// What a process is told in its arguments.
 pub fn arguments(
     name: ProcessName,
     listen: SocketAddr,
@@ -81,12 +94,10 @@ pub fn arguments(
         format!("--listen={listen}"),
         format!("--kafka-brokers={}", at.kafka_brokers),
         format!("--topic={}", names.topic),
-        format!("--postgres-url={}", at.postgres_url),
     ];
-    args.extend(at.kafka_options.iter().map(|(key, value)| format!("--kafka-option={key}={value}")));
     let (extra, bug) = match name {
         ProcessName::Node(_) => {
-            args.push(format!("--redis-url={}", at.redis_url));
+            args.extend(at.redis_ca.iter().map(|ca| format!("--redis-ca={}", ca.display())));
             args.push(format!("--redis-channel={}", names.channel));
             args.push(format!("--partitions={}", plan.partitions));
             args.push(format!("--topology={}", plan.topology));

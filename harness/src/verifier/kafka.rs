@@ -41,6 +41,14 @@ pub enum KafkaError {
         #[source]
         source: RdError,
     },
+    /// The user may not.
+    #[error("this Kafka user may not create the topic {topic} ({code})")]
+    NotAllowed {
+        /// Topic.
+        topic: String,
+        /// What the broker said.
+        code: RDKafkaErrorCode,
+    },
     /// The broker does not tell of all partitions.
     #[error(
         "Kafka tells of {told} partitions of {topic}, planned are {planned}: there is no partition {missing}"
@@ -102,6 +110,11 @@ pub async fn create_topics(endpoints: &Endpoints, names: &Names, partitions: i32
     for result in created {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((
+                topic,
+                code @ (RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed),
+            )) => return Err(KafkaError::NotAllowed { topic, code }),
             Err((topic, code)) => return Err(fail(&topic, RdError::AdminOp(code))),
         }
     }
@@ -192,7 +205,11 @@ impl Topic {
                     end,
                 });
             };
-            let record = record.map_err(fail)?;
+            let record = match record {
+                // One of several brokers or addresses is away: told, not fatal. When all are, the silence shows.
+                Err(error) if away(&error) => continue,
+                record => record.map_err(fail)?,
+            };
             at.insert(record.partition(), record.offset() + 1);
             if record.offset() < ends.get(&record.partition()).copied().unwrap_or(0) {
                 entries += 1;
@@ -236,6 +253,18 @@ impl Topic {
         let (partition, offset) = letter.place.unwrap_or((-1, -1));
         EventKind::Poison { ledger, partition, offset, reason: letter.reason.unwrap_or_default() }
     }
+}
+
+/// Whether an error is of one connection only, which the client makes again by itself.
+fn away(error: &RdError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::Resolve
+        )
+    )
 }
 
 fn reason_of(record: &BorrowedMessage<'_>) -> String {

@@ -381,6 +381,7 @@ async fn the_external_provider_keeps_its_contract() {
     let external = External {
         postgres_url: at.postgres_url,
         redis_url: at.redis_url,
+        redis_ca: None,
         kafka_brokers: at.kafka_brokers.clone(),
         kafka_options: vec![("security.protocol".to_owned(), "plaintext".to_owned())],
     };

@@ -19,4 +19,5 @@ mod shells;
 mod stock_client;
 mod testbed;
 mod tidy;
+mod tls;
 mod writer;

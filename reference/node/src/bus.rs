@@ -3,19 +3,26 @@
 //! Nothing here has to arrive. Whatever the bus loses leaves a gap in the offsets, and the node that misses it reads
 //! Kafka. So the publisher drops instead of waiting, and the subscriber would rather begin anew than wonder.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use fred::{
     clients::{Client, WithOptions},
-    error::Error,
+    error::{Error, ErrorKind},
     interfaces::ClientLike,
     types::{
         Builder,
-        config::{Config as RedisConfig, Options, ReconnectPolicy, TcpConfig, UnresponsiveConfig},
+        config::{
+            Config as RedisConfig, Options, ReconnectPolicy, TcpConfig, TlsConfig, TlsConnector,
+            UnresponsiveConfig,
+        },
     },
 };
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 
-use crate::{config::Config, limits};
+use crate::{config::Config, health::Health, limits};
 
 pub mod publisher;
 pub mod subscriber;
@@ -42,6 +49,11 @@ pub(crate) fn sender(config: &Config) -> Result<WithOptions<Client>, Error> {
 /// without a policy it then never connects at all.
 fn builder(config: &Config, fail_fast: bool) -> Result<Builder, Error> {
     let mut redis = RedisConfig::from_url(&config.redis_url)?;
+    if redis.tls.is_some()
+        && let Some(ca) = &config.redis_ca
+    {
+        redis.tls = Some(trusting(ca)?);
+    }
     redis.fail_fast = fail_fast;
     let mut builder = Builder::from_config(redis);
     builder
@@ -61,4 +73,26 @@ fn builder(config: &Config, fail_fast: bool) -> Result<Builder, Error> {
             performance.broadcast_channel_capacity = limits::BUS_INBOUND;
         });
     Ok(builder)
+}
+
+/// Keeps what Redis said against us, if that is what an error is, and what would change its mind.
+fn tell(error: &Error, channel: &str, health: &Health) {
+    let said = error.details();
+    if said.starts_with("NOPERM") {
+        health.refused("redis", format!("{said}; grant it: ACL SETUSER <user> &{channel}"));
+    } else if *error.kind() == ErrorKind::Auth {
+        health.refused("redis", said.to_owned());
+    }
+}
+
+/// TLS that trusts the authorities in a file, and no others.
+fn trusting(ca: &Path) -> Result<TlsConfig, Error> {
+    let unusable = |why: String| Error::new(ErrorKind::Tls, format!("the CA file {}: {why}", ca.display()));
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(ca).map_err(|error| unusable(error.to_string()))? {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+    }
+    let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    Ok(TlsConnector::from(tls).into())
 }

@@ -1,6 +1,6 @@
 //! What a node is told when it starts: flags, or environment variables of the same meaning.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use axum::http::HeaderValue;
 use chat_protocol::{Topology, token::Key};
@@ -26,8 +26,13 @@ pub struct Config {
     pub listen: SocketAddr,
 
     /// Redis that carries the bus between nodes: redis://[user:password@]host:port or rediss://
-    #[arg(long, env = "CHAT_NODE_REDIS_URL", default_value = "redis://127.0.0.1:6379", value_parser = redis_url)]
+    #[arg(long, env = "CHAT_NODE_REDIS_URL", hide_env_values = true, default_value = "redis://127.0.0.1:6379",
+          value_parser = redis_url)]
     pub redis_url: String,
+
+    /// Authorities that may have signed Redis's certificate, as a PEM file; without it the system's
+    #[arg(long, env = "CHAT_NODE_REDIS_CA", value_name = "FILE")]
+    pub redis_ca: Option<PathBuf>,
 
     /// Redis Pub/Sub channel of this cluster
     #[arg(long, env = "CHAT_NODE_REDIS_CHANNEL", default_value = chat_protocol::bus::DEFAULT_CHANNEL)]
@@ -57,7 +62,7 @@ pub struct Config {
     pub replicas: i32,
 
     /// PostgreSQL for `history`; without it the verb answers `unavailable` and nothing else changes
-    #[arg(long, env = "CHAT_NODE_POSTGRES_URL")]
+    #[arg(long, env = "CHAT_NODE_POSTGRES_URL", hide_env_values = true)]
     pub postgres_url: Option<String>,
 
     /// A key that tokens may be signed with (HS256, at least 32 bytes); two while keys are changed, comma separated. Flags can

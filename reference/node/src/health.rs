@@ -1,8 +1,9 @@
 //! Which dependencies answer, and what follows from that.
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -27,6 +28,8 @@ pub struct Health {
     draining: AtomicBool,
     /// Topology `relay`: whether it is known that some node holds the lease. Always true in `durable-first`.
     relay: AtomicBool,
+    /// Why a dependency does not serve this node, where it answered and said so.
+    reasons: Mutex<BTreeMap<&'static str, String>>,
     /// Planted bug `no-resubscribe`: the node believes that its subscription lives.
     blind: AtomicBool,
 }
@@ -42,6 +45,9 @@ pub struct Readiness {
     pub degraded: Vec<&'static str>,
     /// Whether it is shutting down.
     pub draining: bool,
+    /// Why a dependency is missing, where it answered and said so.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub reasons: BTreeMap<&'static str, String>,
 }
 
 impl Health {
@@ -55,6 +61,7 @@ impl Health {
             postgres: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             relay: AtomicBool::new(topology != Topology::Relay),
+            reasons: Mutex::default(),
             blind: AtomicBool::new(false),
         }
     }
@@ -63,6 +70,7 @@ impl Health {
     pub fn own_beat_heard(&self) {
         let elapsed = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.beat_heard.store(elapsed.max(1), Ordering::Relaxed);
+        self.reasons().remove("redis");
     }
 
     /// The connection of the subscription ended.
@@ -90,6 +98,20 @@ impl Health {
     pub fn kafka_answered(&self) {
         self.kafka.store(true, Ordering::Relaxed);
         self.started.store(true, Ordering::Relaxed);
+        self.reasons().remove("kafka");
+    }
+
+    /// A dependency answered, and what it said keeps this node from working. Says it once in the log.
+    pub fn refused(&self, dependency: &'static str, reason: String) {
+        let mut reasons = self.reasons();
+        if reasons.get(dependency) != Some(&reason) {
+            tracing::error!(dependency, reason, "refused");
+            reasons.insert(dependency, reason);
+        }
+    }
+
+    fn reasons(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, String>> {
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Kafka did not answer, or gave up a message.
@@ -131,7 +153,8 @@ impl Health {
             missing.push("relay");
         }
         let degraded = if self.postgres.load(Ordering::Relaxed) { Vec::new() } else { vec!["postgres"] };
-        Readiness { ready: missing.is_empty() && !draining, missing, degraded, draining }
+        let reasons = self.reasons().clone();
+        Readiness { ready: missing.is_empty() && !draining, missing, degraded, draining, reasons }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The HTTP side of the one port: health, metrics, and the chat page at `/`. Socket.IO shares it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -51,7 +51,9 @@ pub fn routes(config: &Config, health: Arc<Health>, metrics: PrometheusHandle) -
 /// 200 whatever is missing: it is an answer, not a probe.
 async fn about(State(known): State<Known>) -> Json<About> {
     let Known { name, topology, health, .. } = known;
-    Json(About { node: name, topology, readiness: health.readiness() })
+    // Reasons are for those who run it, and name what they have.
+    let readiness = Readiness { reasons: BTreeMap::new(), ..health.readiness() };
+    Json(About { node: name, topology, readiness })
 }
 
 async fn readyz(State(known): State<Known>) -> (StatusCode, Json<Readiness>) {

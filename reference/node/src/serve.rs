@@ -155,7 +155,7 @@ fn assemble(config: Config) -> Result<Arc<Node>, StartError> {
         bugs,
         hub: Arc::new(Hub::new(config.partitions, bugs, reader, meters.clone())),
         producer: Producer::new(&config, Arc::clone(&health))?,
-        bus: Bus::start(&config, meters.clone())?,
+        bus: Bus::start(&config, meters.clone(), Arc::clone(&health))?,
         archive: Archive::new(config.postgres_url.as_deref())?,
         presence: Presence::default(),
         meters,

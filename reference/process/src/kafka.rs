@@ -14,6 +14,7 @@ pub fn client(brokers: &str, client_id: &str, options: &[(String, String)]) -> C
     client
         .set("bootstrap.servers", brokers)
         .set("client.id", client_id)
+        .set("ssl.ca.location", authorities())
         // After an outage the defaults wait up to ten seconds before they try again.
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
@@ -29,6 +30,13 @@ pub fn client(brokers: &str, client_id: &str, options: &[(String, String)]) -> C
         client.set(key, value);
     }
     client
+}
+
+/// Where librdkafka is to look for authorities, as everything else here does: in the file that the caller names, or in what
+/// the system has. By itself it looks where the OpenSSL that is built into it would have been installed.
+fn authorities() -> String {
+    let named = std::env::var("SSL_CERT_FILE").ok().filter(|named| !named.is_empty());
+    named.unwrap_or_else(|| "probe".to_owned())
 }
 
 /// Reads `KEY=VALUE`, a librdkafka setting. A value may hold commas, and a password may end in a space.

@@ -34,6 +34,7 @@ use crate::{
         contract::{Endpoints, Provider, Services, Up},
         error::EnvironmentError,
         launch::again_on_other_ports,
+        names::Named,
         ports::Ports,
         proxies::{Proxies, ProxySpec},
         registry::Registry,
@@ -118,7 +119,7 @@ impl Docker {
         )?;
         let (toxiproxy, proxies, version, kafka, kafka_brokers) = behind;
         let ((postgres, postgres_url), (redis, redis_url)) = (postgres, redis);
-        let verifier = Endpoints { postgres_url, redis_url, kafka_brokers, kafka_options: Vec::new() };
+        let verifier = Endpoints { postgres_url, redis_url, kafka_brokers, ..Endpoints::default() };
         let mut facts = vec![("toxiproxy".to_owned(), version)];
         for container in [&postgres, &redis, &kafka, &toxiproxy] {
             facts.push((
@@ -127,7 +128,7 @@ impl Docker {
             ));
         }
         let services = Box::new(Self { label, postgres, redis, kafka, toxiproxy });
-        Ok(Up { services, proxies, verifier, facts })
+        Ok(Up { services, proxies, verifier, named: Named::default(), facts })
     }
 
     fn container(&self, service: Service) -> &Container {
@@ -223,7 +224,7 @@ async fn start_postgres(
         let draft = if site.spec.small_disk { draft.tmpfs(SMALL_DISK, disk::BYTES) } else { draft };
         let container = draft.start(&site.engine).await?;
         let url = postgres::url(port, &password, postgres::DATABASE);
-        let at = Endpoints { postgres_url: url.clone(), ..Endpoints::nowhere() };
+        let at = Endpoints { postgres_url: url.clone(), ..Endpoints::default() };
         until_answering(&container, Service::Postgres, &at).await?;
         if site.spec.small_disk {
             disk::make_tablespace(&url, SMALL_DISK, postgres::DATABASE).await?;
@@ -247,7 +248,7 @@ async fn start_redis(
             .command(["redis-server"].into_iter().chain(redis::SETTINGS));
         let container = draft.start(&site.engine).await?;
         let url = redis::url(port);
-        let at = Endpoints { redis_url: url.clone(), ..Endpoints::nowhere() };
+        let at = Endpoints { redis_url: url.clone(), ..Endpoints::default() };
         // Redis is up first, so it is the one that tells whether the engine's ports are ours at all.
         tokio::select! {
             biased;
@@ -282,7 +283,7 @@ async fn start_kafka(
             draft = draft.variable(&format!("KAFKA_{}", name.to_uppercase().replace('.', "_")), &value);
         }
         let container = draft.start(&site.engine).await?;
-        let at = Endpoints { kafka_brokers: address.to_string(), ..Endpoints::nowhere() };
+        let at = Endpoints { kafka_brokers: address.to_string(), ..Endpoints::default() };
         until_answering(&container, Service::Kafka, &at).await?;
         Ok((container, address.to_string()))
     })

@@ -18,6 +18,7 @@ use crate::{
         contract::{Endpoints, Provider, Services, Up},
         error::EnvironmentError,
         manifest::Manifest,
+        names::Named,
         ports::Ports,
         proxies,
         registry::{Registry, temporary_folder},
@@ -99,7 +100,7 @@ impl Host {
             postgres_url: postgres.url.clone(),
             redis_url: redis_setup::url(targets.redis),
             kafka_brokers: format!("127.0.0.1:{}", targets.kafka.verifier),
-            kafka_options: Vec::new(),
+            ..Endpoints::default()
         };
         let facts = vec![
             ("postgres".to_owned(), postgres.version),
@@ -115,7 +116,7 @@ impl Host {
             small_disk: postgres.small_disk,
             folder,
         };
-        Ok(Up { services: Box::new(host), proxies, verifier, facts })
+        Ok(Up { services: Box::new(host), proxies, verifier, named: Named::default(), facts })
     }
 
     fn server(&self, service: Service) -> &Server {

@@ -50,6 +50,38 @@ pub(crate) async fn end(toxiproxy: &Child) -> Result<(), EnvironmentError> {
     toxiproxy.terminate(nix::sys::signal::Signal::SIGTERM, TOXIPROXY_STOP_LIMIT).await.map(drop)
 }
 
+/// A link to a service that is reached by name: where its proxy listens, and where that leads.
+pub(crate) struct NamedLink {
+    pub(crate) link: LinkName,
+    pub(crate) listen: SocketAddr,
+    pub(crate) upstream: String,
+}
+
+/// Makes a proxy per link on the service's own port, which only somebody who listens on every address can have taken.
+pub(crate) async fn create_named(
+    proxies: &mut Proxies,
+    links: &[NamedLink],
+    log: &Path,
+) -> Result<(), EnvironmentError> {
+    let spec = |NamedLink { link, listen, upstream }: &NamedLink| ProxySpec {
+        link: *link,
+        listen: listen.to_string(),
+        upstream: upstream.clone(),
+        address: *listen,
+    };
+    let specs: Vec<ProxySpec> = links.iter().map(spec).collect();
+    let refused = proxies.create(&specs).await?;
+    match links.iter().find(|named| refused.contains(&named.link)) {
+        None => Ok(()),
+        Some(NamedLink { link, listen, .. }) => Err(EnvironmentError::PortStolen {
+            name: "toxiproxy".to_owned(),
+            attempts: 1,
+            log: log.to_owned(),
+            lines: format!("the proxy of {link} could not listen on {listen}"),
+        }),
+    }
+}
+
 /// Makes a proxy per link, each on a free port of its own; ports that were taken meanwhile are drawn again.
 pub(crate) async fn create_links(
     proxies: &mut Proxies,

@@ -1,17 +1,21 @@
 //! Does a service answer, in its own protocol, and how fast? Used for readiness, and as evidence that a fault bit.
 
-mod kafka;
+pub(crate) mod kafka;
 
 use std::time::{Duration, Instant};
 
-use fred::prelude::{Builder, ClientLike, Config, ReconnectPolicy};
+use fred::prelude::{Builder, ClientLike, ReconnectPolicy};
 use sqlx::{Connection, PgConnection};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use url::Url;
 
-use crate::{environment::contract::Endpoints, plan::Service};
+use crate::{
+    environment::{addresses::REDIS_PORT, contract::Endpoints},
+    plan::Service,
+};
 
 /// What a service said, and how long one question and its answer took on a connection that was open already.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +29,7 @@ pub(crate) async fn ask(service: Service, at: &Endpoints, limit: Duration) -> Re
     let answer = async {
         match service {
             Service::Postgres => postgres(&at.postgres_url).await,
-            Service::Redis => redis(&at.redis_url, limit).await,
+            Service::Redis => redis(at, limit).await,
             Service::Kafka => kafka::ask(at, limit).await,
         }
     };
@@ -54,17 +58,23 @@ async fn postgres(url: &str) -> Result<Answer, String> {
     Ok(Answer { said: "select 1 answered".to_owned(), round_trip })
 }
 
-async fn redis(url: &str, limit: Duration) -> Result<Answer, String> {
-    match plain_redis(url) {
-        Some(address) => redis_ping(address).await,
-        None => redis_client(url, limit).await,
+async fn redis(at: &Endpoints, limit: Duration) -> Result<Answer, String> {
+    match plain_redis(&at.redis_url) {
+        Some(address) => redis_ping(&address).await,
+        None => redis_client(at, limit).await,
     }
 }
 
 /// `host:port` of a Redis that wants neither TLS nor a password.
-fn plain_redis(url: &str) -> Option<&str> {
-    let address = url.strip_prefix("redis://")?.trim_end_matches('/');
-    (!address.contains(['@', '/', '?'])).then_some(address)
+fn plain_redis(url: &str) -> Option<String> {
+    let url = Url::parse(url).ok()?;
+    let plain = ["redis", "valkey"].contains(&url.scheme())
+        && url.username().is_empty()
+        && url.password().is_none()
+        && ["", "/"].contains(&url.path())
+        && url.query().is_none();
+    let host = url.host_str().filter(|_| plain)?;
+    Some(format!("{host}:{}", url.port().unwrap_or(REDIS_PORT)))
 }
 
 /// One PING by hand: a client library asks a dozen questions first, and each would pass through the fault.
@@ -87,8 +97,8 @@ async fn redis_ping(address: &str) -> Result<Answer, String> {
     }
 }
 
-async fn redis_client(url: &str, limit: Duration) -> Result<Answer, String> {
-    let config = Config::from_url(url).map_err(|error| error.to_string())?;
+async fn redis_client(at: &Endpoints, limit: Duration) -> Result<Answer, String> {
+    let config = super::redis::config(at).map_err(|error| error.to_string())?;
     let mut builder = Builder::from_config(config);
     builder.set_policy(ReconnectPolicy::new_constant(1, 100)).with_connection_config(|connection| {
         connection.connection_timeout = limit;
@@ -109,6 +119,21 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn what_clients_take_for_an_address_the_probe_does_too() {
+        let plain = |url: &str| plain_redis(url);
+        for url in ["redis://localhost", "redis://localhost/", "redis://localhost:6379", "valkey://localhost"]
+        {
+            assert_eq!(plain(url).as_deref(), Some("localhost:6379"), "{url}");
+        }
+        assert_eq!(plain("redis://[::1]:7000").as_deref(), Some("[::1]:7000"));
+        for url in ["redis://:pw@h", "redis://user:p%40ss@h", "redis://h/3", "rediss://h", "valkeys://h"] {
+            assert_eq!(plain(url), None, "{url}");
+            let at = Endpoints { redis_url: url.to_owned(), ..Endpoints::default() };
+            super::super::redis::config(&at).unwrap();
+        }
+    }
+
     /// Encrypted addresses of a server that does not speak TLS: an error like any other. With two providers of
     /// cryptography compiled in and none chosen, rustls panics instead.
     #[tokio::test]
@@ -124,8 +149,7 @@ mod tests {
         let at = |query: &str| Endpoints {
             postgres_url: format!("postgres://u:p@127.0.0.1:{port}/chat?sslmode={query}"),
             redis_url: format!("rediss://127.0.0.1:{port}"),
-            kafka_brokers: String::new(),
-            kafka_options: Vec::new(),
+            ..Endpoints::default()
         };
         for mode in ["require", "verify-ca", "verify-full"] {
             ask(Service::Postgres, &at(mode), Duration::from_secs(20)).await.unwrap_err();

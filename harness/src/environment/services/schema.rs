@@ -1,11 +1,14 @@
 //! A schema of somebody's own in a database that others use too.
 
-use sqlx::{Connection, Executor};
+use sqlx::{Connection, Executor, postgres::PgConnectOptions};
 
 use crate::environment::{addresses::with_parameter, error::EnvironmentError};
 
 /// Longest time for one statement; the database may be far away.
 const STATEMENT_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// PostgreSQL's code for a right that is missing.
+const NO_RIGHT: &str = "42501";
 
 /// A schema. A position in the log identifies a row, and a new log begins at zero again, so whoever begins one must not
 /// find the tables of another there.
@@ -53,6 +56,18 @@ impl Schema {
         tokio::time::timeout(STATEMENT_LIMIT, executed)
             .await
             .map_err(|_| failed("it does not answer".to_owned()))?
-            .map_err(|error: sqlx::Error| failed(error.to_string()))
+            .map_err(|error: sqlx::Error| match error.as_database_error().and_then(|said| said.code()) {
+                Some(code) if code == NO_RIGHT => {
+                    let reason = error.to_string();
+                    let at = self.postgres_url.parse::<PgConnectOptions>().unwrap_or_default();
+                    let (user, database) = (at.get_username(), at.get_database().unwrap_or_default());
+                    EnvironmentError::NoSchema {
+                        user: user.to_owned(),
+                        database: database.to_owned(),
+                        reason,
+                    }
+                }
+                _ => failed(error.to_string()),
+            })
     }
 }

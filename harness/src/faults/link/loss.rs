@@ -111,7 +111,7 @@ impl PacketLoss {
     ) -> Result<Vec<(LinkName, Result<Counts, String>)>, String> {
         let ports = self.ports(sut).map_err(|error| error.to_string())?;
         let observations = ports.into_iter().map(|(link, port)| async move {
-            (link, self.count(link, port, &sut.environment.endpoints(link.process), enough).await)
+            (link, self.count(link, port, &sut.environment.through(link.process), enough).await)
         });
         Ok(join_all(observations).await)
     }

@@ -128,10 +128,7 @@ impl Fault for LinkToxic {
 }
 
 fn ends(link: LinkName, sut: &SystemUnderTest) -> transfer_probe::Ends {
-    transfer_probe::Ends {
-        through: sut.environment.endpoints(link.process),
-        past: sut.environment.verifier(),
-    }
+    transfer_probe::Ends { through: sut.environment.through(link.process), past: sut.environment.verifier() }
 }
 
 async fn latency(

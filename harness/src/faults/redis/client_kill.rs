@@ -5,6 +5,7 @@ use fred::prelude::*;
 
 use super::connect;
 use crate::{
+    environment::Endpoints,
     faults::{
         Fault, FaultError, PROBE_LIMIT, Seen, SystemUnderTest, YOUNG,
         repeat::{self, Repeating, repeat},
@@ -21,18 +22,18 @@ pub(in crate::faults) struct ClientKill {
 #[async_trait(?Send)]
 impl Fault for ClientKill {
     async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
-        let url = sut.environment.verifier().redis_url;
-        kill_subscribers(&url).await?;
+        let at = sut.environment.verifier();
+        kill_subscribers(&at).await?;
         self.striking = Some(repeat(move || {
-            let url = url.clone();
-            async move { kill_subscribers(&url).await }
+            let at = at.clone();
+            async move { kill_subscribers(&at).await }
         }));
         Ok(())
     }
 
     async fn prove(&self, sut: &SystemUnderTest) -> Seen {
-        let url = sut.environment.verifier().redis_url;
-        match subscriber_ages(&url).await.map_err(|error| error.to_string())? {
+        let at = sut.environment.verifier();
+        match subscriber_ages(&at).await.map_err(|error| error.to_string())? {
             (0, _) => Ok("no subscription is left".to_owned()),
             (count, Some(age)) if age <= YOUNG.as_secs() => {
                 Ok(format!("the oldest of {count} subscriptions is {age} s old"))
@@ -51,16 +52,16 @@ impl Fault for ClientKill {
 }
 
 /// Closes the connection of every subscriber; returns how many there were.
-async fn kill_subscribers(url: &str) -> Result<u64, FaultError> {
-    let client = connect(url).await?;
+async fn kill_subscribers(at: &Endpoints) -> Result<u64, FaultError> {
+    let client = connect(at).await?;
     let hit: u64 = client.custom(fred::cmd!("CLIENT"), vec!["KILL", "TYPE", "pubsub"]).await?;
     client.quit().await?;
     Ok(hit)
 }
 
 /// Age in seconds of the oldest subscriber's connection, and how many there are.
-async fn subscriber_ages(url: &str) -> Result<(usize, Option<u64>), FaultError> {
-    let client = connect(url).await?;
+async fn subscriber_ages(at: &Endpoints) -> Result<(usize, Option<u64>), FaultError> {
+    let client = connect(at).await?;
     let list: String = client.custom(fred::cmd!("CLIENT"), vec!["LIST", "TYPE", "pubsub"]).await?;
     client.quit().await?;
     let ages: Vec<u64> = list

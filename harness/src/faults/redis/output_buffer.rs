@@ -69,7 +69,7 @@ impl OutputBuffer {
 impl Fault for OutputBuffer {
     /// Returns when Redis has closed the subscriptions.
     async fn begin(&mut self, sut: &SystemUnderTest) -> Result<(), FaultError> {
-        let client = connect(&sut.environment.verifier().redis_url).await?;
+        let client = connect(&sut.environment.verifier()).await?;
         self.limits = Some(limits(&client).await?);
         let before = closed(sut, &client).await?;
         let _: () = client.set(BEFORE, before, None, None, false).await?;
@@ -94,7 +94,7 @@ impl Fault for OutputBuffer {
     async fn end(&mut self, sut: &SystemUnderTest) -> Result<Option<String>, FaultError> {
         let links = self.choke.end(sut).await;
         if let Some(limits) = self.limits.take() {
-            let client = connect(&sut.environment.verifier().redis_url).await?;
+            let client = connect(&sut.environment.verifier()).await?;
             config(&client, ["SET", SETTING, &limits]).await?;
             let _: u64 = client.del(BEFORE).await?;
             client.quit().await?;
@@ -114,7 +114,7 @@ impl Fault for OutputBuffer {
 /// How many clients Redis says it has closed for their output buffers since the fault began (none when there is no such
 /// fault), and whether the limit of the fault is in force.
 async fn observe(sut: &SystemUnderTest) -> Result<(u64, bool), FaultError> {
-    let client = connect(&sut.environment.verifier().redis_url).await?;
+    let client = connect(&sut.environment.verifier()).await?;
     let before: Option<u64> = client.get(BEFORE).await?;
     let count = match before {
         Some(before) => closed(sut, &client).await?.saturating_sub(before),

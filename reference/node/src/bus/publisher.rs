@@ -13,7 +13,7 @@ use fred::{
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 
-use crate::{config::Config, limits, meters::Meters};
+use crate::{config::Config, health::Health, limits, meters::Meters};
 
 /// A handle of the publisher's task.
 #[derive(Debug, Clone)]
@@ -30,12 +30,12 @@ impl Bus {
     /// # Errors
     ///
     /// When the settings make no client.
-    pub fn start(config: &Config, meters: Meters) -> Result<Self, fred::error::Error> {
+    pub fn start(config: &Config, meters: Meters, health: Arc<Health>) -> Result<Self, fred::error::Error> {
         let client = super::sender(config)?;
         let (frames, queue) = mpsc::channel(limits::BUS_QUEUE);
         let high = (0..config.partitions).map(|_| AtomicI64::new(-1)).collect();
         let bus = Self { frames, high, meters };
-        tokio::spawn(publish(client, config.redis_channel.clone(), queue, bus.meters.clone()));
+        tokio::spawn(publish(client, config.redis_channel.clone(), queue, bus.meters.clone(), health));
         tokio::spawn(beat(config.name.clone(), bus.clone()));
         Ok(bus)
     }
@@ -78,6 +78,7 @@ async fn publish(
     channel: String,
     mut queue: mpsc::Receiver<BusFrame>,
     meters: Meters,
+    health: Arc<Health>,
 ) {
     let mut in_flight = FuturesUnordered::new();
     loop {
@@ -88,7 +89,11 @@ async fn publish(
                 let result: Result<i64, fred::error::Error> = result;
                 match result {
                     Ok(_) => meters.bus_published.increment(1),
-                    Err(_) => meters.bus_dropped.increment(1),
+                    Err(error) => {
+                        meters.bus_dropped.increment(1);
+                        // The client keeps to itself that a subscription was refused; a publication is refused, too.
+                        super::tell(&error, &channel, &health);
+                    }
                 }
                 continue;
             }

@@ -55,6 +55,9 @@ pub async fn run(node: Arc<Node>) {
         let mut heard = false;
         let Err(ended) = listen(&node, &mut heard).await;
         node.health.subscription_lost();
+        if let Ended::Redis(error) = &ended {
+            super::tell(error, &node.config.redis_channel, &node.health);
+        }
         if heard {
             warn!(reason = %ended, "lost the bus");
             if node.bugs.has(Bug::NoResubscribe) {

@@ -34,6 +34,8 @@ pub fn watch(config: &Config, hub: Arc<Hub>, health: Arc<Health>) -> Result<(), 
                     hub.log_ends_at(&ends);
                     if ends.len() == usize::try_from(partitions).unwrap_or(0) {
                         health.kafka_answered();
+                    } else if let Some(reason) = too_few(&consumer, &topic, partitions) {
+                        health.refused("kafka", reason);
                     }
                     answered = true;
                 }
@@ -52,6 +54,16 @@ pub fn watch(config: &Config, hub: Arc<Hub>, health: Arc<Health>) -> Result<(), 
         }
     });
     Ok(())
+}
+
+/// Whether the topic has fewer partitions than this node was told of: then a room may live in none. More are no harm, as
+/// they may be added while a cluster runs.
+fn too_few(consumer: &BaseConsumer, topic: &str, partitions: i32) -> Option<String> {
+    let metadata = consumer.fetch_metadata(Some(topic), limits::LOG_QUERY).ok()?;
+    let there = metadata.topics().first()?.partitions().len();
+    (1..usize::try_from(partitions).unwrap_or(0)).contains(&there).then(|| {
+        format!("the topic {topic} has {there} partitions, and this node was told of {partitions}: correct --partitions")
+    })
 }
 
 /// The ends of all partitions that exist, in one question to each broker.

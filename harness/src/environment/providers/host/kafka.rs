@@ -83,7 +83,7 @@ pub(super) async fn up(
             run_tool(&java("kafka's format", "kafka.tools.StorageTool", &format), site.registry).await?;
         }
         let spec = java("kafka", "kafka.Kafka", &[&path]);
-        let at = Endpoints { kafka_brokers: verifier.to_string(), ..Endpoints::nowhere() };
+        let at = Endpoints { kafka_brokers: verifier.to_string(), ..Endpoints::default() };
         let (child, ()) = launch(&spec, site.registry, async || answers(Service::Kafka, &at).await).await?;
         let server = Server::new(Service::Kafka, spec, Signal::SIGTERM, at, site.registry, child);
         Ok(Up { server, listeners })

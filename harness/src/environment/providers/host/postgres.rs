@@ -80,7 +80,7 @@ pub(super) async fn up(site: &StartContext<'_>, port: u16) -> Result<Up, Environ
         }
         let spec = program("postgres", args);
         let at =
-            |database| Endpoints { postgres_url: url(port, &password, database), ..Endpoints::nowhere() };
+            |database| Endpoints { postgres_url: url(port, &password, database), ..Endpoints::default() };
         let first = at("postgres");
         let (child, ()) =
             launch(&spec, site.registry, async || answers(Service::Postgres, &first).await).await?;

@@ -39,7 +39,7 @@ pub(super) async fn up(site: &StartContext<'_>, port: u16) -> Result<Up, Environ
             folder: Some(folder.clone()),
             log: site.logs.join("redis.log"),
         };
-        let at = Endpoints { redis_url: redis::url(port), ..Endpoints::nowhere() };
+        let at = Endpoints { redis_url: redis::url(port), ..Endpoints::default() };
         let (child, ()) = launch(&spec, site.registry, async || answers(Service::Redis, &at).await).await?;
         let version = version(child.log());
         let server = Server::new(Service::Redis, spec, Signal::SIGTERM, at, site.registry, child);

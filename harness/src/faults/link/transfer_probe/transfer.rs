@@ -161,7 +161,7 @@ async fn through_postgres(session: &mut PgConnection, way: Way, bytes: u32) -> R
     Ok(())
 }
 
-/// By hand, as a client library asks a dozen questions first. `rediss://` is never proxied.
+/// By hand, as a client library asks a dozen questions first. `rediss://` is never asked this way (`supports`).
 async fn redis(at: &Endpoints) -> Result<TcpStream, Failed> {
     let mut stream = TcpStream::connect(address(Service::Redis, at).map_err(Failed::Other)?).await?;
     let parsed = reqwest::Url::parse(&at.redis_url).map_err(|error| Failed::Other(error.to_string()))?;
@@ -285,7 +285,7 @@ mod tests {
             postgres_url: "postgres://chat:secret@127.0.0.1:20001/chat?sslmode=disable".to_owned(),
             redis_url: "redis://127.0.0.1".to_owned(),
             kafka_brokers: "127.0.0.1:20003,127.0.0.1:20004".to_owned(),
-            kafka_options: Vec::new(),
+            ..Endpoints::default()
         };
         assert_eq!(address(Service::Postgres, &at).unwrap(), "127.0.0.1:20001");
         assert_eq!(address(Service::Redis, &at).unwrap(), "127.0.0.1:6379");
