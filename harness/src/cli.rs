@@ -350,7 +350,9 @@ async fn doctor(clean: bool) -> Result<Exit, CliError> {
     // The checkout builds them when they are needed.
     if shipped::checkout().is_none() {
         let binaries = Binaries::beside_squall();
-        let how = binaries.as_ref().map_or_else(ClusterError::help, |_| "");
+        let how = binaries
+            .as_ref()
+            .map_or_else(ClusterError::help, |_| "set SQUALL_BIN_DIR to the folder that has others");
         let found = binaries.as_ref().map(|it| it.of(ProcessName::Node(1)).display().to_string());
         let check = Check::new("nodes and writers", found.map_err(ToString::to_string), how);
         can_run &= check.ok;

@@ -31,6 +31,9 @@ const DISK_NEEDED_MB: u64 = 1024;
 /// Name of the check that tells whether Docker can be used.
 const ENGINE: &str = "docker engine";
 
+/// What to do about an installer that is there and is not the right one.
+const TOLD_ELSEWHERE: &str = "set SQUALL_SERVICES_SCRIPTS to the folder that has another";
+
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
@@ -171,7 +174,7 @@ fn host_checks() -> Vec<Check> {
     ));
     let found = netfilter::usable().map(|()| "nft and ss, and the right to use them".to_owned());
     checks.push(Check::new("nftables (for packet loss only)", found, netfilter::HOW_TO_GET));
-    let how = installer.as_ref().map_or_else(EnvironmentError::help, |_| "");
+    let how = installer.as_ref().map_or_else(EnvironmentError::help, |_| TOLD_ELSEWHERE);
     checks.push(Check::new("installer", installer.as_ref().map_err(ToString::to_string).cloned(), how));
     if geteuid().is_root() {
         let user = User::from_name("postgres").ok().flatten();
