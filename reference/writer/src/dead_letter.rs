@@ -12,7 +12,7 @@ use metrics::counter;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{BaseProducer, FutureProducer, FutureRecord};
 
 use crate::batch::Entry;
 use crate::config::{Config, DEAD_LETTER_TIMEOUT};
@@ -32,21 +32,27 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// None sent yet.
-    pub fn new(config: &Config) -> Self {
+    /// None sent yet. Kafka need not be there.
+    ///
+    /// # Errors
+    ///
+    /// An option is unknown or wrong.
+    pub fn new(config: &Config) -> KafkaResult<Self> {
         let mut settings = config.kafka_client();
         settings
             .set("enable.idempotence", "true")
             .set("message.timeout.ms", DEAD_LETTER_TIMEOUT.as_millis().to_string())
             // The broker decides what is too large, not the client: a letter is its record, and a little more.
             .set("message.max.bytes", LETTER_MAX_BYTES.to_string());
-        Self {
+        // What only a producer refuses (`acks=1`) is refused now, and not with the first letter. This one has no thread.
+        let _accepted: BaseProducer = settings.create()?;
+        Ok(Self {
             settings,
             producer: OnceCell::new(),
             topic: config.dead_letter_topic.clone(),
             from: config.topic.clone(),
             sent: BTreeSet::new(),
-        }
+        })
     }
 
     fn producer(&self) -> KafkaResult<&FutureProducer<Quiet>> {

@@ -78,7 +78,7 @@ async fn live(config: Arc<Config>) -> Result<(), StartError> {
     tokio::spawn(health::serve(listener, status.clone(), metrics, gone.clone()));
 
     let (consumer, changes) = consumer::create(&config)?;
-    let writer = Writer::new(config.clone(), consumer, changes, status.clone());
+    let writer = Writer::new(config.clone(), consumer, changes, status.clone())?;
     broker::watch(config.clone(), status.clone(), stop.clone()).map_err(StartError::Threads)?;
     emit!(Listening, addr = addr.to_string());
     tracing::info!(

@@ -96,20 +96,24 @@ impl std::fmt::Debug for Writer {
 
 impl Writer {
     /// A writer with its gate shut; the first good probe opens it.
+    ///
+    /// # Errors
+    ///
+    /// A Kafka option is unknown or wrong.
     pub fn new(
         config: Arc<Config>,
         consumer: LogConsumer,
         changes: mpsc::Receiver<Change>,
         status: Arc<Status>,
-    ) -> Self {
+    ) -> Result<Self, KafkaError> {
         let limits = Limits {
             records: config.batch_max_records,
             bytes: config.batch_max_bytes,
             age: config.batch_max_age_ms,
         };
-        Self {
+        Ok(Self {
             store: Store::new(&config),
-            dead_letters: DeadLetters::new(&config),
+            dead_letters: DeadLetters::new(&config)?,
             batch: Batch::new(limits),
             positions: Positions::default(),
             stored: BTreeMap::new(),
@@ -122,7 +126,7 @@ impl Writer {
             config,
             changes,
             status,
-        }
+        })
     }
 
     /// Writes until told to stop. What is held then is left to [`Writer::drain`].

@@ -145,11 +145,13 @@ fn sigterm_ends_it_in_time_though_kafka_is_away() {
 /// What no waiting can cure ends the process with 64, at once and with a word on what is wrong.
 #[test]
 fn a_wrong_configuration_exits_with_64() {
-    let cases: [(&[&str], &str); 5] = [
+    let cases: [(&[&str], &str); 6] = [
         (&["--no-such-flag"], "no-such-flag"),
         (&[], "postgres-url"),
         (&["--postgres-url=postgres://x/y", "--batch-max-records=0"], "at least 1"),
         (&["--postgres-url=postgres://x/y", "--kafka-option=no.such.option=1"], "no.such.option"),
+        // A consumer would take it; dead letters would never be sent.
+        (&["--postgres-url=postgres://x/y", "--kafka-option=acks=1"], "acks"),
         (&["--postgres-url=postgres://x/y", "--bug=swallow-on-db-error"], "--bug"),
     ];
     for (arguments, word) in cases {
