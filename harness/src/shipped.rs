@@ -41,10 +41,15 @@ pub fn checkout() -> Option<&'static Path> {
 }
 
 fn find_checkout() -> Option<PathBuf> {
-    // target/PROFILE; cargo marks `target`.
-    let built_here = folder().ok()?.parent()?.join("CACHEDIR.TAG").exists();
+    let built_here = is_cargos(folder().ok()?.parent()?);
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
     (built_here && checkout.join("Cargo.toml").exists()).then(|| checkout.to_owned())
+}
+
+/// Whether cargo builds into this folder. The tag alone does not tell: cargo leaves it out where the folder was there
+/// before its first build (a log of CI in it, a cache put back).
+fn is_cargos(target: &Path) -> bool {
+    ["CACHEDIR.TAG", ".rustc_info.json"].iter().any(|mark| target.join(mark).exists())
 }
 
 /// The folder of this executable, whether it is `target/PROFILE/squall`, a test in `target/PROFILE/deps` or installed.
@@ -89,6 +94,14 @@ mod tests {
     #[test]
     fn a_test_is_where_cargo_has_put_it_and_so_finds_the_checkout() {
         assert!(checkout().unwrap().join("scenarios/smoke.toml").exists());
+    }
+
+    #[test]
+    fn a_target_folder_that_was_there_before_cargo_is_cargos_all_the_same() {
+        let target = tempfile::tempdir().unwrap();
+        assert!(!is_cargos(target.path()));
+        fs::write(target.path().join(".rustc_info.json"), "{}").unwrap();
+        assert!(is_cargos(target.path()));
     }
 
     #[test]
