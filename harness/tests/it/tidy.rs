@@ -36,8 +36,9 @@ fn may_import() -> BTreeMap<String, Vec<String>> {
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        // A folder of cargo's own says so; `target` is a room of ours, too.
-        if path.is_dir() && !path.join("CACHEDIR.TAG").exists() {
+        // Cargo's own folder says so, if not always by its tag; `target` is a room of ours, too.
+        let cargos = ["CACHEDIR.TAG", ".rustc_info.json"].iter().any(|mark| path.join(mark).exists());
+        if path.is_dir() && !cargos {
             rust_files(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
