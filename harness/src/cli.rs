@@ -1,6 +1,7 @@
 //! The command line: the door. Everything inside speaks typed errors; here they get their help and their exit code.
 
 mod all;
+mod capacity;
 mod compare;
 mod contrast;
 mod errors;
@@ -68,6 +69,8 @@ enum Command {
     Contrast(contrast::ContrastArgs),
     /// Tell whether this build is slower than another: both side by side, the load going to one at a time.
     Gate(gate::GateArgs),
+    /// Find the highest load that still meets its objectives, healthy or with a fault in force.
+    Capacity(capacity::CapacityArgs),
     /// Show two earlier runs side by side. No verdict: only what was measured in pairs has one.
     Compare {
         /// A run's folder.
@@ -271,6 +274,7 @@ async fn dispatch(command: Command, cancel: &CancellationToken) -> Result<Exit, 
         }
         Command::Contrast(args) => Box::pin(contrast::contrast(args, cancel)).await,
         Command::Gate(args) => Box::pin(gate::gate(args, cancel)).await,
+        Command::Capacity(args) => Box::pin(capacity::capacity(args, cancel)).await,
         Command::Compare { run_a, run_b } => compare::compare(&run_a, &run_b),
         Command::Shrink(args) => Box::pin(shrink::shrink(args, cancel)).await,
         Command::Up(args) => Box::pin(up::up(args, cancel)).await,

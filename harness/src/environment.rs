@@ -219,6 +219,12 @@ impl Environment {
         &self.proxies
     }
 
+    /// What services and proxies consist of on this machine: a name, and the pid of whoever started the rest. Those that
+    /// run elsewhere have none.
+    pub fn pids(&self) -> Vec<(String, u32)> {
+        self.services.as_deref().map(Services::pids).unwrap_or_default()
+    }
+
     fn services(&self) -> Result<&dyn Services, EnvironmentError> {
         self.services.as_deref().ok_or_else(|| EnvironmentError::Unsupported {
             what: "using the services".to_owned(),

@@ -1,5 +1,6 @@
 //! Squall: drives load at a chat cluster, breaks it on a seeded timeline, and judges what its users lost.
 
+pub mod capacity;
 pub mod checkers;
 pub mod cli;
 pub mod clock;

@@ -21,6 +21,8 @@ pub fn memory_mib() -> u64 {
 pub struct ProcessorTicks {
     /// Taken by other machines on the same host.
     pub stolen: u64,
+    /// With nothing to do.
+    pub idle: u64,
     /// In all, the stolen ones included.
     pub all: u64,
 }
@@ -30,9 +32,10 @@ pub fn processor_ticks() -> Option<ProcessorTicks> {
     let total = KernelStats::current().ok()?.total;
     let stolen = total.steal.unwrap_or(0);
     // Time of guests is counted in `user` and `nice` already.
-    let others = [total.iowait, total.irq, total.softirq].map(|ticks| ticks.unwrap_or(0));
-    let all = total.user + total.nice + total.system + total.idle + others.iter().sum::<u64>() + stolen;
-    Some(ProcessorTicks { stolen, all })
+    let [iowait, irq, softirq] = [total.iowait, total.irq, total.softirq].map(|ticks| ticks.unwrap_or(0));
+    let idle = total.idle + iowait;
+    let all = total.user + total.nice + total.system + idle + irq + softirq + stolen;
+    Some(ProcessorTicks { stolen, idle, all })
 }
 
 /// Release of the running kernel, as `uname -r` prints it.

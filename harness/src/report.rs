@@ -1,6 +1,7 @@
 //! Reports: everything worth saying about a run, as one value ([`Report`], which is `result.json`), and the forms in
 //! which people and tools read it. [`Report::of`] is pure; only [`store`] and [`facts`] touch the machine.
 
+pub mod account;
 pub mod chart;
 pub mod comparison;
 pub mod contrast;
@@ -18,6 +19,7 @@ mod demo;
 
 use serde::{Deserialize, Serialize};
 
+pub use account::Cost;
 pub use facts::{Machine, RunFacts};
 pub use figures::{FaultReport, GeneratorReport, LatencyRow, Ledgers, Rates};
 pub use series::Second;
@@ -72,6 +74,9 @@ pub struct Report {
     pub ledgers: Ledgers,
     /// The load generator about itself.
     pub generator: GeneratorReport,
+    /// What every part cost, second by second; empty in reports of before.
+    #[serde(default)]
+    pub account: Vec<Cost>,
     /// Whole lives of the messages that findings name.
     pub stories: Vec<Story>,
     /// What the harness wanted a reader to know.
@@ -124,6 +129,7 @@ impl Report {
             pauses: pauses(case),
             ledgers: Ledgers::of(case, judgement),
             generator: GeneratorReport::of(case),
+            account: account::of(case),
             stories: named.into_iter().map(|message| story::story(case, message)).collect(),
             notes: history
                 .notes()

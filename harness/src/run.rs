@@ -13,6 +13,7 @@
 //!
 //! The history is on disk before anything is judged; `squall check` does step 10 again at any time.
 
+pub mod capacity;
 pub mod deployment;
 pub mod folder;
 pub mod gate;
@@ -35,7 +36,10 @@ use crate::{
     cluster::ClusterError,
     environment::{EnvironmentError, External, ProviderChoice},
     faults::player,
-    history::{EventKind, HistoryWriter, Phase, Recorder, recorder::RecorderError},
+    history::{
+        EventKind, HistoryWriter, Phase, Recorder,
+        recorder::{Closed, RecorderError},
+    },
     load::{LiveStats, Load, LoadError, LoadTargets},
     plan::{Arrivals, Plan, Service},
     progress::Progress,
@@ -113,6 +117,9 @@ pub enum RunError {
     /// A part of the run holds on to the services: they end when it does.
     #[error("the services were not taken down in order")]
     StillUsed(#[source] wait::WaitError),
+    /// The next trial of a search would measure what is left of the one before.
+    #[error("the ledgers do not come to rest between two trials")]
+    Unrested(#[source] wait::WaitError),
     /// Ctrl-C or SIGTERM.
     #[error("interrupted; everything was taken down")]
     Interrupted,
@@ -144,12 +151,8 @@ pub async fn run(
     progress.say(format!("{}: {} (seed {})", plan.scenario, plan.title, plan.seed));
     let (recorder, history) = HistoryWriter::create(&folder.history(), clock)?;
     let carried_out = carry_out(request, &plan, &folder, recorder, progress, cancel).await;
-    // Every recorder is gone with `carry_out`, so this waits for the disk only. Its error matters less than the run's.
-    let closing = tokio::task::spawn_blocking(|| history.finish());
-    let closed = match tokio::time::timeout(CLOSE_LIMIT, closing).await {
-        Ok(closed) => closed.unwrap_or(Err(RecorderError::Panicked)),
-        Err(_) => Err(RecorderError::Held { limit_s: CLOSE_LIMIT.as_secs() }),
-    };
+    // Its error matters less than the run's.
+    let closed = close(history).await;
     if cancel.is_cancelled() {
         // Whatever else went wrong on the way down went wrong because of it.
         return Err(RunError::Interrupted);
@@ -164,6 +167,15 @@ pub async fn run(
     folder.write_facts(&facts)?;
     let judged = judge::judge(&folder)?;
     Ok(Finished { folder, judged })
+}
+
+/// Waits until a history is on the disk. Every recorder of it is gone by now, so this waits for the disk only.
+async fn close(history: HistoryWriter) -> Result<Closed, RecorderError> {
+    let closing = tokio::task::spawn_blocking(|| history.finish());
+    match tokio::time::timeout(CLOSE_LIMIT, closing).await {
+        Ok(closed) => closed.unwrap_or(Err(RecorderError::Panicked)),
+        Err(_) => Err(RecorderError::Held { limit_s: CLOSE_LIMIT.as_secs() }),
+    }
 }
 
 /// Steps 2 to 9.
@@ -196,7 +208,7 @@ async fn carry_out(
         deployment.start_up.as_secs_f64(),
         environment.provider()
     ));
-    let sampling = sampler::start(Arc::clone(&deployment.sut.cluster), recorder.clone());
+    let sampling = sampler::start(deployment.sut.clone(), recorder.clone());
     let driven = drive(plan, &deployment, &recorder, progress, cancel).await;
     sampling.stop().await;
     let down = deployment.down(progress).await;

@@ -72,15 +72,19 @@ impl Backlog {
     pub fn is_empty(&self) -> bool {
         self.logged == self.stored
     }
+
+    /// Records that are still to be stored.
+    pub fn records(&self) -> i64 {
+        self.logged - self.stored
+    }
 }
 
 impl fmt::Display for Backlog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { logged, stored } = self;
         if self.is_empty() {
-            write!(f, "all {logged} records are stored")
+            write!(f, "all {} records are stored", self.logged)
         } else {
-            write!(f, "{} of {logged} records are not stored", logged - stored)
+            write!(f, "{} of {} records are not stored", self.records(), self.logged)
         }
     }
 }

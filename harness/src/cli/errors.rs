@@ -53,6 +53,10 @@ pub(super) enum CliError {
     NotViolated(String),
     #[error("{0} breaks things; a gate measures a healthy cluster")]
     FaultsInGate(String),
+    #[error(
+        "{scenario} has {faults} faults; a capacity is that of a healthy cluster, or of one with one fault in force"
+    )]
+    FaultsInCapacity { scenario: String, faults: usize },
     #[error("squall panicked; this is a bug in squall, and no verdict")]
     Panicked,
     #[error("cannot start the runtime")]
@@ -76,7 +80,8 @@ impl CliError {
             | Self::BadOption
             | Self::BadMessage(_)
             | Self::NotViolated(_)
-            | Self::FaultsInGate(_) => Exit::Usage,
+            | Self::FaultsInGate(_)
+            | Self::FaultsInCapacity { .. } => Exit::Usage,
             Self::Folder(error) | Self::Run(RunError::Folder(error)) => of_folder(error),
             Self::Run(RunError::Interrupted) => Exit::Interrupted,
             Self::Run(RunError::Unsupported { .. }) => Exit::Usage,
@@ -128,6 +133,13 @@ impl CliError {
                 Some("raise the hard limit (`ulimit -Hn`, LimitNOFILE=), or plan fewer users".to_owned())
             }
             Self::FaultsInGate(_) => Some("leave the scenario out, or name one without faults".to_owned()),
+            Self::FaultsInCapacity { .. } => {
+                Some("leave one fault in a copy of it, and name that file".to_owned())
+            }
+            Self::Run(RunError::Unrested(_)) => Some(
+                "the writers carry less than was asked of them: see their logs, or raise settle_limit_s in the scenario"
+                    .to_owned(),
+            ),
             Self::Panicked => Some("please report it with what is printed above".to_owned()),
             Self::Run(RunError::Unsupported { .. }) => {
                 Some("choose another --provider or another scenario".to_owned())

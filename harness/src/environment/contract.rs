@@ -208,6 +208,12 @@ pub(crate) trait Services: fmt::Debug + Send + Sync {
     /// Thaws a frozen one.
     async fn unpause(&self, service: Service) -> Result<(), EnvironmentError>;
 
+    /// The processes on this machine that services and proxies consist of: a name, and the pid of whoever started the rest.
+    /// None of services that run elsewhere.
+    fn pids(&self) -> Vec<(String, u32)> {
+        Vec::new()
+    }
+
     /// Everything one has written to its log until now.
     async fn log(&self, service: Service) -> Result<String, EnvironmentError>;
 

@@ -24,8 +24,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chat_protocol::events::{self, Auth, Join, Leave, Resume};
-use serde::Serialize;
+use chat_protocol::{
+    borrowed::Send,
+    events::{self, Auth, Join, Leave, Resume},
+};
 use tokio::sync::{mpsc, watch};
 
 use self::{
@@ -70,14 +72,6 @@ enum Event {
     News(News),
     Alarm,
     Stage,
-}
-
-/// `chat_protocol::events::Send`, borrowed.
-#[derive(Serialize)]
-struct Outgoing<'a> {
-    room: &'a str,
-    id: &'a str,
-    body: &'a str,
 }
 
 /// One user.
@@ -306,7 +300,8 @@ impl Participant {
         };
         let id = world.arrivals.id(message);
         let body = world.bodies.get(&world.arrivals, message);
-        let emitted = session.emit(events::SEND, &Outgoing { room: &room.name, id: &id, body: &body });
+        let emitted =
+            session.emit(events::SEND, &Send { room: room.name.as_str().into(), id: id.into(), body });
         if matches!(emitted, Err(SessionError::Stalled)) {
             self.not_sent(at, message);
         } else {

@@ -32,7 +32,7 @@ pub struct Identity {
 pub struct Usage {
     /// Resident memory in KiB.
     pub rss_kib: u64,
-    /// Open files and sockets.
+    /// Open files and sockets; zero where nobody counts them.
     pub open_files: u32,
     /// Threads.
     pub threads: u32,
@@ -138,6 +138,33 @@ impl Usage {
     }
 }
 
+/// What processes use together with everything they started, in their order; `None` where a process is gone. Memory that
+/// several share is counted in each. Processor time includes that of children who have ended. One walk over all processes.
+pub fn usage_of_trees(roots: &[u32]) -> Vec<Option<Usage>> {
+    let all = procfs::process::all_processes().into_iter().flatten().flatten();
+    let stats: BTreeMap<i32, Stat> =
+        all.filter_map(|process| process.stat().ok()).map(|stat| (stat.pid, stat)).collect();
+    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    for stat in stats.values() {
+        children.entry(stat.ppid).or_default().push(stat.pid);
+    }
+    let of = |root: &u32| {
+        let mut tree = vec![i32::try_from(*root).ok().filter(|root| stats.contains_key(root))?];
+        let mut usage = Usage { rss_kib: 0, open_files: 0, threads: 0, cpu_ms: 0 };
+        while let Some(pid) = tree.pop() {
+            tree.extend(children.get(&pid).into_iter().flatten());
+            let Some(stat) = stats.get(&pid) else { continue };
+            let of_the_ended = u64::try_from(stat.cutime + stat.cstime).unwrap_or(0);
+            usage.rss_kib += stat.rss_bytes().get() / 1_024;
+            usage.threads += u32::try_from(stat.num_threads).unwrap_or(0);
+            usage.cpu_ms +=
+                (stat.utime + stat.stime + of_the_ended).saturating_mul(1_000) / procfs::ticks_per_second();
+        }
+        Some(usage)
+    };
+    roots.iter().map(of).collect()
+}
+
 /// Processor time of a process since its start, of all its threads, the ended ones included: the kernel's own sum of what
 /// `/proc/PID/task/*/schedstat` shows of each that still runs. `None` when there is no such process.
 pub fn cpu_time(pid: u32) -> Option<Duration> {
@@ -200,6 +227,18 @@ mod tests {
         assert!(own_memory_kib() > 1_000, "{}", own_memory_kib());
         assert!(pid_namespace().starts_with("pid:["), "{}", pid_namespace());
         assert!(!ignores(Signal::SIGCHLD));
+    }
+
+    #[test]
+    fn a_tree_uses_what_its_parts_use() {
+        let own = std::process::id();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let [Some(ours), Some(childs), None] = usage_of_trees(&[own, child.id(), u32::MAX])[..] else {
+            panic!("{:?}", usage_of_trees(&[own, child.id(), u32::MAX]))
+        };
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(ours.rss_kib > childs.rss_kib && ours.threads > childs.threads, "{ours:?} {childs:?}");
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Charts as inline SVG, drawn here so that a report is one file that needs neither a network nor a script.
 
+mod curve;
+
 use std::fmt::Write;
+
+pub use curve::{Curve, Series};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 210.0;
@@ -13,9 +17,9 @@ const POINTS_MAX: usize = 1_200;
 
 /// A line of a chart: one value a second, or none.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct Line<'a> {
     /// For the legend.
-    pub label: &'static str,
+    pub label: &'a str,
     /// CSS class that gives its colour.
     pub class: &'static str,
     /// One a second, from the start of the load.
@@ -48,7 +52,7 @@ pub fn lines(
     unit: &str,
     scale: Scale,
     length_s: f64,
-    lines: &[Line],
+    lines: &[Line<'_>],
     shades: &[Span],
 ) -> String {
     let values = || lines.iter().flat_map(|line| line.values.iter().flatten().copied());
@@ -179,7 +183,7 @@ fn time_axis(svg: &mut String, length_s: f64, height: f64) {
     }
 }
 
-fn draw(svg: &mut String, line: &Line, length_s: f64, y: impl Fn(f64) -> f64) {
+fn draw(svg: &mut String, line: &Line<'_>, length_s: f64, y: impl Fn(f64) -> f64) {
     let stride = line.values.len().div_ceil(POINTS_MAX).max(1);
     let mut path = String::new();
     let mut pen_down = false;

@@ -1,14 +1,12 @@
 //! `report.html`: one file, no script, no network; light and dark.
 
+mod charts;
+
 use std::fmt::Write;
 
 use crate::{
     checkers::{Finding, Verdict, latency::millis},
-    report::{
-        Report, Second,
-        chart::{self, Line, Scale, Span, escape},
-        counted, terminal,
-    },
+    report::{Report, chart::escape, counted, terminal},
 };
 
 /// Renders the page.
@@ -39,7 +37,7 @@ pub fn render(report: &Report) -> String {
     page.push_str("</header>");
     tiles(&mut page, report);
     claims(&mut page, report);
-    charts(&mut page, report);
+    charts::charts(&mut page, report);
     latency(&mut page, report);
     faults(&mut page, report);
     ledgers(&mut page, report);
@@ -111,77 +109,6 @@ fn details(page: &mut String, finding: &Finding) {
         let _ = write!(page, "<p>and {} more</p>", finding.details_left_out);
     }
     page.push_str("</details>");
-}
-
-#[expect(clippy::cast_precision_loss, reason = "times of a run are far below 2^52")]
-fn charts(page: &mut String, report: &Report) {
-    let length_s = report.series.len().max(1) as f64;
-    let s = |ms: i64| ms as f64 / 1_000.0;
-    let shades: Vec<Span> = report
-        .faults
-        .iter()
-        .filter_map(|fault| {
-            let to_s = fault.healed_ms.map_or(length_s, s);
-            Some(Span { label: fault.name.clone(), from_s: s(fault.began_ms?), to_s })
-        })
-        .collect();
-    let values = |of: fn(&Second) -> Option<f64>| report.series.iter().map(of).collect::<Vec<_>>();
-    let mut rates = vec![
-        Line { label: "sent", class: "c-sent", values: values(|second| Some(second.sent.into())) },
-        Line { label: "acked", class: "c-acked", values: values(|second| Some(second.acked.into())) },
-    ];
-    type Value = fn(&Second) -> Option<f64>;
-    let optional: [(&'static str, &'static str, Value); 3] = [
-        ("open", "c-open", |second| Some(second.open.into())),
-        ("refused", "c-refused", |second| Some(second.refused.into())),
-        ("not sent", "c-unsent", |second| Some(second.not_sent.into())),
-    ];
-    for (label, class, of) in optional {
-        let values = values(of);
-        if values.iter().flatten().any(|value| *value > 0.0) {
-            rates.push(Line { label, class, values });
-        }
-    }
-    page.push_str("<section><h2>Second by second</h2>");
-    page.push_str("<p class=\"hint\">Shaded: a fault, from its injection until it is shown healed.</p>");
-    if !shades.is_empty() {
-        let mut rows: Vec<(String, &str, Vec<Span>)> =
-            shades.iter().map(|span| ("fault".to_owned(), "b-fault", vec![span.clone()])).collect();
-        for pause in &report.pauses {
-            let to_s = pause.resumed_ms.map_or(length_s, s);
-            let label = format!("paused {:.1} s", to_s - s(pause.paused_ms));
-            let span = Span { label, from_s: s(pause.paused_ms), to_s };
-            match rows.iter_mut().find(|(name, _, _)| *name == pause.pause.writer) {
-                Some((_, _, spans)) => spans.push(span),
-                None => rows.push((pause.pause.writer.clone(), "b-pause", vec![span])),
-            }
-        }
-        page.push_str(&chart::bars("Faults, and pauses of writers", length_s, &rows, &shades));
-    }
-    page.push_str(&chart::lines("Messages", "messages/s", Scale::Linear, length_s, &rates, &shades));
-    let received = [Line {
-        label: "received",
-        class: "c-received",
-        values: values(|second| Some(second.received.into())),
-    }];
-    page.push_str(&chart::lines(
-        "Receipts at members",
-        "receipts/s",
-        Scale::Linear,
-        length_s,
-        &received,
-        &shades,
-    ));
-    let milliseconds = |us: Option<u64>| Some(us? as f64 / 1_000.0).filter(|ms| *ms > 0.0);
-    let of =
-        |which: fn(&Second) -> Option<u64>| report.series.iter().map(|s| milliseconds(which(s))).collect();
-    let latency = [
-        Line { label: "p99", class: "c-p99", values: of(|second| second.ack_p99_us) },
-        Line { label: "p50", class: "c-p50", values: of(|second| second.ack_p50_us) },
-    ];
-    let title = "Ack latency of messages due in each second";
-    page.push_str(&chart::lines(title, "ms, log scale", Scale::Log, length_s, &latency, &shades));
-    page.push_str("</section>");
 }
 
 fn latency(page: &mut String, report: &Report) {
@@ -376,4 +303,5 @@ fn facts(page: &mut String, report: &Report) {
     page.push_str("</section>");
 }
 
-const STYLE: &str = include_str!("report.css");
+/// For every page of this kind.
+pub const STYLE: &str = include_str!("report.css");

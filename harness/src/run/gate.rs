@@ -12,7 +12,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{CLOSE_LIMIT, LEAD, Request, RunError, deployment, folder::RunFolder, limits};
+use super::{LEAD, Request, RunError, deployment, folder::RunFolder, limits};
 use crate::{
     clock::Clock,
     cluster::{Binaries, Cluster, ClusterSpec},
@@ -21,7 +21,7 @@ use crate::{
         self, Arm, Slice, order,
         tally::{Tally, Window, tally},
     },
-    history::{Event, HistoryFile, HistoryWriter, Recorder, recorder::RecorderError},
+    history::{Event, HistoryFile, HistoryWriter, Recorder},
     load::{LiveStats, Load, LoadTargets},
     os::{ProcessorTicks, process::cpu_time, processor_ticks},
     plan::{Arrivals, Plan, ProcessName},
@@ -317,9 +317,7 @@ impl Side {
         cluster.down().await;
         drop(cluster);
         drop(recorder);
-        let closing = tokio::time::timeout(CLOSE_LIMIT, tokio::task::spawn_blocking(|| history.finish()));
-        let closed = closing.await.map_err(|_| RecorderError::Held { limit_s: CLOSE_LIMIT.as_secs() })?;
-        closed.unwrap_or(Err(RecorderError::Panicked))?;
+        super::close(history).await?;
         schema.drop().await?;
         Ok(Ended { path, plan, arrivals })
     }

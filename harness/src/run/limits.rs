@@ -38,9 +38,22 @@ fn needed(users: u32) -> u64 {
     users + users.div_ceil(4) + OTHER_FILES
 }
 
+/// The most users that the hard limit allows.
+pub fn users_max() -> u32 {
+    let most = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, most)| most);
+    // Who is not limited is so by the ports of one address, long before.
+    u32::try_from(most.saturating_sub(OTHER_FILES) / 5 * 4).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_most_users_are_just_within_the_limit() {
+        let most = getrlimit(Resource::RLIMIT_NOFILE).unwrap().1;
+        assert!(needed(users_max().min(1 << 30)) <= most.max(needed(0)));
+    }
 
     #[test]
     fn every_user_is_a_socket_and_storms_need_more() {

@@ -8,11 +8,10 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    cluster::Cluster,
-    faults::player::InForce,
+    faults::{SystemUnderTest, player::InForce},
     history::{EventKind, Recorder},
     load::LiveStats,
-    os::process::Usage,
+    os::process::{Usage, usage_of_trees},
     plan::Plan,
     progress::Progress,
     wait,
@@ -52,23 +51,29 @@ impl Repeating {
     }
 }
 
-/// Samples every process of the cluster from /proc.
-pub(super) fn start(cluster: Arc<Cluster>, recorder: Recorder) -> Repeating {
+/// Samples from /proc every process of the cluster, and the services and proxies as far as they run on this machine.
+pub(super) fn start(sut: SystemUnderTest, recorder: Recorder) -> Repeating {
     Repeating::spawn(move |_| {
-        let (cluster, recorder) = (Arc::clone(&cluster), recorder.clone());
+        let (sut, recorder) = (sut.clone(), recorder.clone());
         async move {
-            for (name, pid) in cluster.pids().await {
-                if let Some(sample) = sample(&name.to_string(), pid) {
-                    recorder.record(sample);
+            for (name, pid) in sut.cluster.pids().await {
+                if let Some(usage) = Usage::of(pid) {
+                    recorder.record(sample(name.to_string(), usage));
+                }
+            }
+            let (names, pids): (Vec<_>, Vec<_>) = sut.environment.pids().into_iter().unzip();
+            for (name, usage) in names.into_iter().zip(usage_of_trees(&pids)) {
+                if let Some(usage) = usage {
+                    recorder.record(sample(name, usage));
                 }
             }
         }
     })
 }
 
-fn sample(process: &str, pid: u32) -> Option<EventKind> {
-    let Usage { rss_kib, open_files, threads, cpu_ms } = Usage::of(pid)?;
-    Some(EventKind::Sample { process: process.to_owned(), rss_kib, open_files, threads, cpu_ms })
+fn sample(process: String, usage: Usage) -> EventKind {
+    let Usage { rss_kib, open_files, threads, cpu_ms } = usage;
+    EventKind::Sample { process, rss_kib, open_files, threads, cpu_ms }
 }
 
 /// Tells how the load stands.

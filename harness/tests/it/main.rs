@@ -3,9 +3,11 @@
 #![expect(clippy::print_stdout, reason = "a failed run shows its summary with the test's output")]
 
 mod build;
+mod capacity;
 mod clients;
 mod command_line;
 mod compose;
+mod decoders;
 mod environment;
 mod evidence;
 mod installed;

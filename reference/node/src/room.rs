@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use chat_protocol::{
-    ChatRecord, Position,
+    ChatRecord, Position, borrowed,
     events::{self, Message},
 };
 use serde::Serialize;
@@ -174,43 +174,11 @@ impl Member {
 }
 
 fn encode(position: Option<Position>, record: &ChatRecord, replayed: bool) -> Option<Box<RawValue>> {
-    /// [`Message`] without taking the record out of its [`Arc`]; the test below keeps the two alike.
-    #[derive(Serialize)]
-    struct Borrowed<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        position: Option<Position>,
-        record: &'a ChatRecord,
-        replayed: bool,
-    }
-    let message = Borrowed { position, record, replayed };
+    let message = borrowed::Message { position, record: record.into(), replayed };
     serde_json::value::to_raw_value(&message).ok()
 }
 
 /// The event for one member that is caught up.
 pub fn replayed(position: Position, record: &ChatRecord) -> Message {
     Message { position: Some(position), record: record.clone(), replayed: true }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_encoded_message_is_the_one_of_the_protocol() {
-        let text = String::from("x");
-        let record = Arc::new(ChatRecord {
-            id: text.clone(),
-            room: text.clone(),
-            sender: text.clone(),
-            body: text,
-            sent_at_ms: 7,
-        });
-        let position = Position { partition: 1, offset: 2 };
-        let encoded = encode(Some(position), &record, true).unwrap();
-        assert_eq!(encoded.get(), serde_json::to_string(&replayed(position, &record)).unwrap());
-
-        let encoded = encode(None, &record, false).unwrap();
-        let message = Message { position: None, record: ChatRecord::clone(&record), replayed: false };
-        assert_eq!(encoded.get(), serde_json::to_string(&message).unwrap());
-    }
 }

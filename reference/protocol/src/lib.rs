@@ -24,6 +24,7 @@
 //! # Layout
 //!
 //! - [`events`]: Socket.IO events, their payloads and their acks
+//! - [`borrowed`]: those that are written and read most, without copies of their text
 //! - [`position`]: where a message stands in the log, and which partition a room lives in
 //! - [`topology`]: the two ways of a message to the log, and what an ack means in each
 //! - [`record`]: the value of a Kafka record, and what makes one acceptable
@@ -34,6 +35,7 @@
 //! - [`token`]: who somebody is, signed
 //! - [`limits`]: every limit, its unit and its reason
 
+pub mod borrowed;
 pub mod bus;
 pub mod dead_letter;
 pub mod events;

@@ -168,6 +168,11 @@ impl Services for Docker {
         self.container(service).unpause().await
     }
 
+    fn pids(&self) -> Vec<(String, u32)> {
+        let containers = [&self.postgres, &self.redis, &self.kafka, &self.toxiproxy].into_iter();
+        containers.filter_map(|it| Some((it.role().name().to_owned(), it.pid()?))).collect()
+    }
+
     async fn log(&self, service: Service) -> Result<String, EnvironmentError> {
         let mut bytes = Vec::new();
         self.container(service).write_log(&mut bytes).await?;

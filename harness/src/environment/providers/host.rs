@@ -154,6 +154,13 @@ impl Services for Host {
         self.server(service).unpause().await
     }
 
+    fn pids(&self) -> Vec<(String, u32)> {
+        let servers = Service::ALL.into_iter();
+        let servers = servers.filter_map(|it| Some((it.to_string(), self.server(it).pid()?)));
+        let toxiproxy = u32::try_from(self.toxiproxy.pid()).ok().map(|pid| ("toxiproxy".to_owned(), pid));
+        servers.chain(toxiproxy).collect()
+    }
+
     async fn log(&self, service: Service) -> Result<String, EnvironmentError> {
         self.server(service).log()
     }

@@ -1,37 +1,16 @@
 //! What reaches a user's socket: messages, each compared with what the plan says was sent. This is the hot path: a message
-//! is parsed once for each member, so its strings are borrowed from the frame and nothing is allocated.
+//! is parsed once for each member, so its strings are borrowed from the frame (none of ours has escapes) and nothing is allocated.
 
-use std::{borrow::Cow, sync::atomic::Ordering::Relaxed, time::Instant};
+use std::{sync::atomic::Ordering::Relaxed, time::Instant};
 
-use chat_protocol::{Position, events::Refusal};
-use serde::Deserialize;
+use chat_protocol::{
+    Position,
+    borrowed::{Message, Record},
+    events::Refusal,
+};
 
 use super::Participant;
 use crate::{history::EventKind, plan::Plan};
-
-/// `chat_protocol::events::Message`, borrowed.
-#[derive(Debug, Deserialize)]
-struct Receipt<'frame> {
-    #[serde(default)]
-    position: Option<Position>,
-    #[serde(borrow)]
-    record: Record<'frame>,
-    #[serde(default)]
-    replayed: bool,
-}
-
-/// `chat_protocol::ChatRecord`, borrowed. A string with escapes becomes an owned one; none of ours has any.
-#[derive(Debug, Deserialize)]
-struct Record<'frame> {
-    #[serde(borrow)]
-    id: Cow<'frame, str>,
-    #[serde(borrow)]
-    room: Cow<'frame, str>,
-    #[serde(borrow)]
-    sender: Cow<'frame, str>,
-    #[serde(borrow)]
-    body: Cow<'frame, str>,
-}
 
 /// What is wrong with an answer that has a position where none can be known, none where it is promised, or an impossible
 /// one.
@@ -67,8 +46,8 @@ impl Participant {
 
     /// Finds the message of the plan that was received. Moves the room's resume position past whatever it is: the server
     /// has delivered that position.
-    fn recognise<'frame>(&mut self, json: &'frame str) -> Result<(u32, Receipt<'frame>), String> {
-        let receipt: Receipt<'_> = serde_json::from_str(json)
+    fn recognise<'frame>(&mut self, json: &'frame str) -> Result<(u32, Message<'frame>), String> {
+        let receipt: Message<'_> = serde_json::from_str(json)
             .map_err(|error| format!("a message event of another shape: {error}"))?;
         let record = &receipt.record;
         let Some(room) = self.rooms.by_name(&record.room) else {

@@ -1,6 +1,12 @@
 //! One container: drafted, started, stopped, killed, frozen, and removed with its log saved.
 
-use std::{collections::HashMap, io::Write, path::PathBuf, time::Duration};
+use std::{
+    collections::HashMap,
+    io::Write,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
+};
 
 use futures_util::TryStreamExt;
 use testcontainers::{
@@ -92,7 +98,10 @@ impl Draft {
         match self.request.start().await {
             Ok(container) => {
                 let (role, image, log) = (self.role, self.image, self.log);
-                Ok(Container { role, image, log, engine: engine.clone(), container: Some(container) })
+                let (engine, pid) = (engine.clone(), AtomicU32::new(0));
+                let container = Container { role, image, log, engine, pid, container: Some(container) };
+                container.note_pid().await;
+                Ok(container)
             }
             Err(error) => {
                 // Created, yet not started: its name would be in the way of the next attempt.
@@ -136,6 +145,8 @@ pub(super) struct Container {
     image: Image,
     log: PathBuf,
     engine: Docker,
+    /// Of its first process, on this machine; zero when the engine does not say.
+    pid: AtomicU32,
     // Taken when it is removed.
     container: Option<ContainerAsync<GenericImage>>,
 }
@@ -203,7 +214,20 @@ impl Container {
 
     pub(super) async fn start(&self) -> Result<(), EnvironmentError> {
         let Some(container) = &self.container else { return Ok(()) };
-        container.start().await.map_err(|error| self.refused("start", &error))
+        container.start().await.map_err(|error| self.refused("start", &error))?;
+        self.note_pid().await;
+        Ok(())
+    }
+
+    async fn note_pid(&self) {
+        let seen = self.engine.inspect_container(self.id(), None::<InspectContainerOptions>).await;
+        let pid = seen.ok().and_then(|seen| seen.state?.pid);
+        self.pid.store(pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0), Relaxed);
+    }
+
+    /// Its first process as this machine knows it; `None` where the engine's processes are not ours to see.
+    pub(super) fn pid(&self) -> Option<u32> {
+        Some(self.pid.load(Relaxed)).filter(|pid| *pid > 0)
     }
 
     pub(super) async fn pause(&self) -> Result<(), EnvironmentError> {

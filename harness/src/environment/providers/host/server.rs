@@ -74,6 +74,11 @@ impl Server {
         Ok(())
     }
 
+    /// Its pid; `None` while it does not run, or is being started or ended.
+    pub(super) fn pid(&self) -> Option<u32> {
+        u32::try_from(self.child.try_lock().ok()?.as_ref()?.pid()).ok()
+    }
+
     /// What it has written to its log, over all its starts.
     pub(crate) fn log(&self) -> Result<String, EnvironmentError> {
         let path = &self.spec.log;
