@@ -179,7 +179,8 @@ fn setting(plan: &Plan) -> String {
 }
 
 /// A number with its noun.
-fn counted(number: impl Into<i64>, noun: &str) -> String {
+/// "1 node", "2 nodes".
+pub(crate) fn counted(number: impl Into<i64>, noun: &str) -> String {
     let number = number.into();
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

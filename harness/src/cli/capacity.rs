@@ -13,7 +13,7 @@ use crate::{
     exit::Exit,
     plan::Plan,
     progress::Progress,
-    report::RunFacts,
+    report::{RunFacts, counted},
     run::{Request, RunError, capacity::CapacityBench, folder::RunFolder, limits},
     scenario::{Choices, library},
 };
@@ -142,12 +142,12 @@ impl Searching<'_> {
 fn setting(plan: &Plan) -> String {
     let (cluster, load) = (&plan.cluster, &plan.load);
     format!(
-        "{} nodes, {} writers, {} partitions; {} users, {} rooms, {} messages/s, bodies of {} to {} bytes, but for what grows",
-        cluster.nodes,
-        cluster.writers,
-        cluster.partitions,
-        load.users,
-        load.rooms,
+        "{}, {}, {}; {} in {}, {} messages/s, bodies of {} to {} bytes, but for what grows",
+        counted(cluster.nodes, "node"),
+        counted(cluster.writers, "writer"),
+        counted(cluster.partitions, "partition"),
+        counted(load.users, "user"),
+        counted(load.rooms, "room"),
         load.rate_per_s,
         load.body_min_bytes,
         load.body_max_bytes
