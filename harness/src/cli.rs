@@ -15,7 +15,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, Parser, Subcommand};
+use chat_process::{kafka, start};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -169,9 +170,13 @@ struct ServicesArgs {
         env = "SQUALL_KAFKA_OPTIONS",
         hide_env_values = true,
         value_delimiter = '\n',
-        value_name = "KEY=VALUE"
+        value_name = "KEY=VALUE",
+        value_parser = kafka::option
     )]
-    kafka_option: Vec<String>,
+    kafka_option: Vec<(String, String)>,
+    /// A file of such options, one a line; lines that begin with # are passed over, and --kafka-option wins.
+    #[arg(long, env = "SQUALL_KAFKA_OPTIONS_FILE", value_name = "FILE", value_parser = kafka::Options::read)]
+    kafka_options_file: Option<kafka::Options>,
 }
 
 impl ServicesArgs {
@@ -186,18 +191,12 @@ impl ServicesArgs {
         }
         let need =
             |value: &Option<String>, flag: &'static str| value.clone().ok_or(CliError::MissingFlag(flag));
-        let options = self.kafka_option.iter().map(|option| {
-            option
-                .split_once('=')
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .ok_or(CliError::BadOption)
-        });
         Ok(Some(External {
             postgres_url: need(&self.postgres_url, "--postgres-url")?,
             redis_url: need(&self.redis_url, "--redis-url")?,
             redis_ca: self.redis_ca.clone(),
             kafka_brokers: need(&self.kafka_brokers, "--kafka-brokers")?,
-            kafka_options: options.collect::<Result<_, _>>()?,
+            kafka_options: kafka::Options::and(self.kafka_options_file.as_ref(), &self.kafka_option),
         }))
     }
 }
@@ -213,7 +212,7 @@ pub fn main() -> Exit {
         Err(error) => {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Holds };
             // Nothing to do about a closed terminal.
-            let _ = error.print();
+            let _ = start::discreet(error, Squall::command(), std::env::args()).print();
             return exit;
         }
     };

@@ -38,9 +38,6 @@ pub(super) enum CliError {
     Judge(#[from] JudgeError),
     #[error("{0} is missing")]
     MissingFlag(&'static str),
-    // Not shown: what lacks its key may be a password.
-    #[error("a --kafka-option is not a KEY=VALUE pair")]
-    BadOption,
     #[error("`{0}` is not a message id; they look like m123")]
     BadMessage(String),
     #[error("cannot write {path}")]
@@ -77,7 +74,6 @@ impl CliError {
         match self {
             Self::Scenario(_)
             | Self::MissingFlag(_)
-            | Self::BadOption
             | Self::BadMessage(_)
             | Self::NotViolated(_)
             | Self::FaultsInGate(_)

@@ -30,7 +30,8 @@ pub(crate) fn authority(service: Service, external: &External) -> Result<String,
     let url =
         Url::parse(address).map_err(|error| unusable(format!("it is not a URL of one host: {error}")))?;
     if !schemes.contains(&url.scheme()) {
-        return Err(unusable(format!("it begins with {}://, not {}://", url.scheme(), schemes[0])));
+        // Whatever stands there may be the beginning of a password.
+        return Err(unusable(format!("it does not begin with {}://", schemes[0])));
     }
     let elsewhere = |key: &str| service == Service::Postgres && ["host", "hostaddr", "port"].contains(&key);
     if url.query_pairs().any(|(key, _)| elsewhere(&key)) {

@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
 
 use async_trait::async_trait;
+use chat_process::kafka::authorities;
 use rdkafka::ClientConfig;
 
 use super::{
@@ -109,13 +110,6 @@ impl Endpoints {
         }
         config
     }
-}
-
-/// Where librdkafka is to look for authorities, as everything else here does: in the file that the caller names, or in what
-/// the system has. By itself it looks where the OpenSSL that is built into it would have been installed.
-fn authorities() -> String {
-    let named = std::env::var("SSL_CERT_FILE").ok().filter(|named| !named.is_empty());
-    named.unwrap_or_else(|| "probe".to_owned())
 }
 
 /// Addresses of managed services.

@@ -298,7 +298,15 @@ impl EnvironmentError {
             Self::Untrusted { what: Service::Kafka, .. } => {
                 "name the file of its authorities: --kafka-option ssl.ca.location=FILE"
             }
-            Self::Address { .. } => "correct the address and run again",
+            Self::Address { what: "postgres", .. } => {
+                "correct --postgres-url (SQUALL_POSTGRES_URL): postgres://user:password@host:port/database, and what is special in a password by its code, as %40 for @"
+            }
+            Self::Address { what: "redis", .. } => {
+                "correct --redis-url (SQUALL_REDIS_URL): redis://user:password@host:port, or rediss:// for TLS, and what is special in a password by its code, as %40 for @"
+            }
+            Self::Address { .. } => {
+                "correct --kafka-brokers (SQUALL_KAFKA_BROKERS): host:port,…; and the options: --kafka-option, --kafka-options-file"
+            }
             Self::Unsupported { .. } => "leave the fault out, or use the docker or host provider",
         }
     }

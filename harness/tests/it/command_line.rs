@@ -65,6 +65,41 @@ fn bad_input_is_refused_with_64_and_a_next_step() {
     assert!(said.contains("postgres-outage"), "{said}");
 }
 
+/// What is wrong with an address or an option of a managed service is said with its name, and without its password.
+#[test]
+fn a_malformed_secret_is_not_shown() {
+    let _alone = testbed::alone_blocking();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kafka.properties");
+    std::fs::write(&file, "sasl.username=app\nsasl.passwd=hush\n").unwrap();
+    let file = file.display().to_string();
+    for (variable, value, code, named) in [
+        ("SQUALL_POSTGRES_URL", "postgres://u:p#hush@h/d", 69, "--postgres-url (SQUALL_POSTGRES_URL)"),
+        ("SQUALL_POSTGRES_URL", "hush:x@h/d", 69, "--postgres-url (SQUALL_POSTGRES_URL)"),
+        ("SQUALL_REDIS_URL", "redis://u:p#hush@h", 69, "--redis-url (SQUALL_REDIS_URL)"),
+        (
+            "SQUALL_KAFKA_OPTIONS",
+            "sasl.password:hush",
+            64,
+            "--kafka-option <KEY=VALUE>, SQUALL_KAFKA_OPTIONS",
+        ),
+        ("SQUALL_KAFKA_OPTIONS", "sasl.passwd=hush", 64, "no setting `sasl.passwd`"),
+        ("SQUALL_KAFKA_OPTIONS_FILE", &file, 64, "line 2: librdkafka has no setting"),
+    ] {
+        let (code_seen, said) = ended(
+            squall(folder.path())
+                .args(["run", "smoke", "--provider", "external", "--out"])
+                .arg(folder.path().join("out"))
+                .env("SQUALL_POSTGRES_URL", "postgres://u:right@h/d")
+                .env("SQUALL_REDIS_URL", "redis://h")
+                .env("SQUALL_KAFKA_BROKERS", "h:1")
+                .env(variable, value),
+        );
+        assert_eq!(code_seen, code, "{said}");
+        assert!(said.contains(named) && !said.contains("hush"), "{named}: {said}");
+    }
+}
+
 #[test]
 fn a_full_disk_is_named_before_anything_starts() {
     let _alone = testbed::alone_blocking();

@@ -11,6 +11,7 @@ mod decoders;
 mod environment;
 mod evidence;
 mod installed;
+mod log;
 mod npm;
 mod page;
 mod planted;

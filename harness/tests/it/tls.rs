@@ -41,6 +41,14 @@ fn smoke(state: &Path, at: &External) -> Command {
     command
 }
 
+/// The options of Kafka's clients as a file, which goes with the value.
+fn options_file(at: &External) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let lines = at.kafka_options.iter().map(|(key, value)| format!("{key}={value}\n"));
+    fs::write(file.path(), format!("# as people keep them\n{}", lines.collect::<String>())).unwrap();
+    file
+}
+
 /// Every file below a folder that holds a word.
 fn holding(word: &str, folder: &Path) -> Vec<String> {
     let found = Command::new("grep").args(["-rlF", word]).arg(folder).output().unwrap();
@@ -62,7 +70,10 @@ async fn a_quiet_run_on_tls_services_holds_and_keeps_their_passwords() {
     let state = tempfile::tempdir().unwrap();
     // As librdkafka takes it: the first is down, and the second says its protocol.
     let kafka_brokers = format!("{HOST}:1,SASL_SSL://{}", services.kafka_brokers());
-    let mut command = smoke(state.path(), &External { kafka_brokers, ..services.external() });
+    let at = External { kafka_brokers, ..services.external() };
+    let mut command = smoke(state.path(), &at);
+    let options = options_file(&at);
+    command.env_remove("SQUALL_KAFKA_OPTIONS").env("SQUALL_KAFKA_OPTIONS_FILE", options.path());
     let running = tokio::task::spawn_blocking(move || ended(&mut command));
     wait::until("node and writer", SOON, async || {
         if running.is_finished() {
@@ -101,6 +112,7 @@ async fn an_authority_that_is_not_trusted_is_an_error_that_names_the_option() {
         ("--redis-ca FILE", External { redis_ca: Some(services.stranger()), ..right.clone() }),
         ("ssl.ca.location=FILE", External { kafka_options, ..right.clone() }),
         // The system's authorities have signed none of these.
+        ("sslrootcert=FILE", External { postgres_url: services.postgres_url_by_system(), ..right.clone() }),
         ("--redis-ca FILE", External { redis_ca: None, ..right.clone() }),
         ("ssl.ca.location=FILE", External { kafka_options: Services::kafka_options(), ..right.clone() }),
     ];
@@ -138,8 +150,8 @@ async fn faults_strike_links_whose_host_names_are_verified() {
     }
 }
 
-/// A library that leads no name anywhere, in the place of the one that does. The authority is one of the system's here, for
-/// all who ask Redis or Kafka.
+/// A library that leads no name anywhere, in the place of the one that does. The authority is one of the system's here, and
+/// nobody is told of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_past_its_proxy_is_found_out() {
     let _alone = testbed::alone().await;
@@ -148,7 +160,8 @@ async fn a_client_that_goes_past_its_proxy_is_found_out() {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let idle = maps.split_whitespace().find(|word| word.ends_with("/libc.so.6")).unwrap();
     let at = services.external();
-    let at = External { redis_ca: None, kafka_options: Services::kafka_options(), ..at };
+    let postgres_url = services.postgres_url_by_system();
+    let at = External { postgres_url, redis_ca: None, kafka_options: Services::kafka_options(), ..at };
     let mut command = smoke(state.path(), &at);
     command.env("SSL_CERT_FILE", services.ca()).env("SQUALL_LIBNSS_WRAPPER", idle);
     let (code, said) = ended(&mut command);
@@ -186,14 +199,27 @@ async fn a_right_that_is_missing_is_named() {
     node.says_why(&["NOPERM", "ACL SETUSER"]).await;
     drop(node);
     // The topic is there by now, as the first node has made it.
-    let node = Node::start(&may, 24);
-    node.says_why(&["has 12 partitions", "told of 24"]).await;
+    let node = Node::start(&External { postgres_url: services.postgres_url_by_system(), ..may }, 24);
+    node.says_why(&["has 12 partitions", "told of 24", "sslrootcert=FILE"]).await;
+}
+
+/// A topic has as many replicas as the cluster has set for new ones, unless a node is told how many.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cluster_says_how_many_replicas_a_topic_has() {
+    let _alone = testbed::alone().await;
+    // One more than it has brokers, which shows without a second one.
+    let services = Services::up_with("default.replication.factor=2\n").await;
+    let node = Node::start(&services.external(), 12);
+    node.says_why(&["cannot create the topic", "InvalidReplicationFactor", "--replicas"]).await;
+    let told = Node::start_with(&services.external(), 12, &["--replicas=1"]);
+    told.is_ready().await;
 }
 
 /// A node by itself. Killed when dropped.
 struct Node {
     child: std::process::Child,
     listen: std::net::SocketAddr,
+    _options: tempfile::NamedTempFile,
 }
 
 impl Drop for Node {
@@ -205,28 +231,42 @@ impl Drop for Node {
 
 impl Node {
     fn start(at: &External, partitions: u32) -> Self {
+        Self::start_with(at, partitions, &[])
+    }
+
+    fn start_with(at: &External, partitions: u32, flags: &[&str]) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let listen = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        let options: Vec<_> = at.kafka_options.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let options = options_file(at);
         let child = Command::new(Path::new(env!("CARGO_BIN_EXE_squall")).with_file_name("chat-node"))
             .args([format!("--listen={listen}"), format!("--partitions={partitions}")])
             .arg(format!("--kafka-brokers={}", at.kafka_brokers))
-            .env("CHAT_NODE_KAFKA_OPTIONS", options.join("\n"))
+            .args(flags)
+            .env("CHAT_NODE_KAFKA_OPTIONS_FILE", options.path())
+            .env("CHAT_NODE_POSTGRES_URL", &at.postgres_url)
             .env("CHAT_NODE_REDIS_URL", &at.redis_url)
             .env("CHAT_NODE_REDIS_CA", at.redis_ca.as_ref().unwrap())
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        Self { child, listen }
+        Self { child, listen, _options: options }
     }
 
     /// Not ready, within seconds, and with the reason.
     async fn says_why(&self, words: &[&str]) {
+        self.says(503, words).await;
+    }
+
+    async fn is_ready(&self) {
+        self.says(200, &[]).await;
+    }
+
+    async fn says(&self, code: u16, words: &[&str]) {
         let url = format!("http://{}/readyz", self.listen);
-        wait::until("the reason", SOON / 4, async || {
+        wait::until("the answer", SOON / 4, async || {
             let answer = reqwest::get(&url).await.map_err(|error| error.to_string())?;
             let (status, body) = (answer.status(), answer.text().await.unwrap_or_default());
-            let said = status == 503 && words.iter().all(|word| body.contains(word));
+            let said = status == code && words.iter().all(|word| body.contains(word));
             if said { Ok(()) } else { Err(format!("{status}: {body}")) }
         })
         .await

@@ -93,6 +93,9 @@ fn trusting(ca: &Path) -> Result<TlsConfig, Error> {
         let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
         roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
     }
+    if roots.is_empty() {
+        return Err(unusable("it holds no certificate".to_owned()));
+    }
     let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     Ok(TlsConnector::from(tls).into())
 }

@@ -1,15 +1,17 @@
 //! What a node is told when it starts: flags, or environment variables of the same meaning.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use axum::http::HeaderValue;
+use chat_process::{kafka::Options, postgres};
 use chat_protocol::{Topology, token::Key};
 use clap::Parser;
+use sqlx::postgres::PgConnectOptions;
 
 use crate::bugs::Bugs;
 
 /// A node of the reference chat cluster.
-#[derive(Debug, Clone, Parser)]
+#[derive(Clone, Parser)]
 #[command(name = "chat-node", version, about, long_about = None)]
 pub struct Config {
     /// Name of this node in logs, metrics and beats; unique in its cluster
@@ -48,6 +50,10 @@ pub struct Config {
           value_delimiter = '\n', hide_env_values = true)]
     pub kafka_options: Vec<(String, String)>,
 
+    /// A file of librdkafka settings, one key=value a line; lines that begin with # are passed over, and --kafka-option wins
+    #[arg(long, env = "CHAT_NODE_KAFKA_OPTIONS_FILE", value_name = "FILE", value_parser = Options::read)]
+    pub kafka_options_file: Option<Options>,
+
     /// Kafka topic that is the log of all messages; created when absent
     #[arg(long, env = "CHAT_NODE_TOPIC", default_value = "chat.messages")]
     pub topic: String,
@@ -57,13 +63,14 @@ pub struct Config {
           value_parser = clap::value_parser!(i32).range(1..=1024))]
     pub partitions: i32,
 
-    /// Replicas of the topic when this node creates it
-    #[arg(long, env = "CHAT_NODE_REPLICAS", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=9))]
-    pub replicas: i32,
+    /// Replicas of the topic when this node creates it; without it as many as the Kafka cluster has set for new topics
+    #[arg(long, env = "CHAT_NODE_REPLICAS", value_parser = clap::value_parser!(i32).range(1..=9))]
+    pub replicas: Option<i32>,
 
-    /// PostgreSQL for `history`; without it the verb answers `unavailable` and nothing else changes
-    #[arg(long, env = "CHAT_NODE_POSTGRES_URL", hide_env_values = true)]
-    pub postgres_url: Option<String>,
+    /// PostgreSQL for `history`; without it the verb answers `unavailable` and nothing else changes. TLS by
+    /// ?sslmode=verify-full, with &sslrootcert=FILE where the system's authorities have not signed its certificate
+    #[arg(long, env = "CHAT_NODE_POSTGRES_URL", hide_env_values = true, value_parser = postgres::url)]
+    pub postgres_url: Option<PgConnectOptions>,
 
     /// A key that tokens may be signed with (HS256, at least 32 bytes); two while keys are changed, comma separated. Flags can
     /// be read by others: use the environment. Without a key the node is in development mode and believes any name
@@ -121,6 +128,13 @@ pub struct Config {
     pub burn_cpu_percent: u32,
 }
 
+// By hand, because the URLs, the Kafka options and the keys are secrets.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("name", &self.name).field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
 impl Config {
     /// Whether any name is believed.
     pub fn development(&self) -> bool {
@@ -155,5 +169,10 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
 }
 
 fn redis_url(text: &str) -> Result<String, String> {
-    fred::types::config::Config::from_url(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+    fred::types::config::Config::from_url(text).map(|_| text.to_owned()).map_err(|error| {
+        format!(
+            "{}; write redis://user:password@host:port, and what is special in a password by its code, as %40 for @",
+            error.details()
+        )
+    })
 }

@@ -12,6 +12,7 @@ use std::{
 use chat_process::emit;
 use chat_protocol::Topology;
 use serde::Serialize;
+use tokio::sync::SetOnce;
 
 use crate::limits;
 
@@ -30,6 +31,10 @@ pub struct Health {
     relay: AtomicBool,
     /// Why a dependency does not serve this node, where it answered and said so.
     reasons: Mutex<BTreeMap<&'static str, String>>,
+    /// Why the topic, as it is set up, is of no use to this node, as seen last.
+    unfit: Mutex<Option<String>>,
+    /// Why nothing but a restart makes this node of use again.
+    broken: SetOnce<String>,
     /// Planted bug `no-resubscribe`: the node believes that its subscription lives.
     blind: AtomicBool,
 }
@@ -62,6 +67,8 @@ impl Health {
             draining: AtomicBool::new(false),
             relay: AtomicBool::new(topology != Topology::Relay),
             reasons: Mutex::default(),
+            unfit: Mutex::default(),
+            broken: SetOnce::new(),
             blind: AtomicBool::new(false),
         }
     }
@@ -110,6 +117,37 @@ impl Health {
         }
     }
 
+    /// How the topic is set up suits this node, or why not. Says so in the log when it changes.
+    pub fn topic_suits(&self, suits: Result<(), String>) {
+        let mut unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = suits.err();
+        if *unfit != seen {
+            match &seen {
+                Some(reason) => tracing::error!(reason, "the topic is of no use as it is"),
+                None => tracing::info!("the topic is of use again"),
+            }
+            *unfit = seen;
+        }
+    }
+
+    /// Nothing but a restart makes this node of use again: from now on it is not ready, takes nothing and lets nobody in. The
+    /// first reason stands.
+    pub fn broke(&self, reason: String) {
+        if self.broken.set(reason.clone()).is_ok() {
+            tracing::error!(reason, "this node is broken until it is restarted");
+        }
+    }
+
+    /// Why this node is broken, if it is.
+    pub fn broken(&self) -> Option<&str> {
+        self.broken.get().map(String::as_str)
+    }
+
+    /// Returns when this node is broken.
+    pub async fn until_broken(&self) {
+        self.broken.wait().await;
+    }
+
     fn reasons(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, String>> {
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,6 +165,9 @@ impl Health {
     /// Whether PostgreSQL answered the last question.
     pub fn postgres_answers(&self, answers: bool) {
         self.postgres.store(answers, Ordering::Relaxed);
+        if answers {
+            self.reasons().remove("postgres");
+        }
     }
 
     /// The node begins to shut down.
@@ -143,9 +184,14 @@ impl Health {
     pub fn readiness(&self) -> Readiness {
         let draining = self.draining();
         let mut missing = Vec::new();
-        if !self.kafka.load(Ordering::Relaxed) || !self.started.load(Ordering::Relaxed) {
+        let mut reasons = self.reasons().clone();
+        let unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let useless = self.broken().map(str::to_owned).or(unfit);
+        let answers = self.kafka.load(Ordering::Relaxed) && self.started.load(Ordering::Relaxed);
+        if !answers || useless.is_some() {
             missing.push("kafka");
         }
+        reasons.extend(useless.map(|reason| ("kafka", reason)));
         if self.subscription_dead() {
             missing.push("redis");
         }
@@ -153,7 +199,7 @@ impl Health {
             missing.push("relay");
         }
         let degraded = if self.postgres.load(Ordering::Relaxed) { Vec::new() } else { vec!["postgres"] };
-        let reasons = self.reasons().clone();
+        reasons.retain(|dependency, _| missing.contains(dependency) || degraded.contains(dependency));
         Readiness { ready: missing.is_empty() && !draining, missing, degraded, draining, reasons }
     }
 }

@@ -3,8 +3,9 @@
 //! This is the only thing a node needs PostgreSQL for. When it is away, `history` says so within a second, and nothing
 //! else notices.
 
-use std::{str::FromStr, sync::Arc};
+use std::sync::Arc;
 
+use chat_process::postgres;
 use chat_protocol::{
     ChatRecord, Position,
     events::{History, HistoryPage, Message},
@@ -43,20 +44,16 @@ pub enum NoPage {
 
 impl Archive {
     /// A pool that connects when it is first used.
-    ///
-    /// # Errors
-    ///
-    /// When the URL is none.
-    pub fn new(url: Option<&str>) -> Result<Self, sqlx::Error> {
-        let Some(url) = url else { return Ok(Self { pool: None }) };
+    pub fn new(at: Option<&PgConnectOptions>) -> Self {
+        let Some(at) = at else { return Self { pool: None } };
         // The server gives the query up too: a connection whose query was abandoned here would stay occupied.
         let wait = limits::HISTORY_WAIT.as_millis().to_string();
-        let options = PgConnectOptions::from_str(url)?.options([("statement_timeout", wait.as_str())]);
+        let options = at.clone().options([("statement_timeout", wait.as_str())]);
         let pool = PgPoolOptions::new()
             .max_connections(limits::POSTGRES_CONNECTIONS)
             .acquire_timeout(limits::HISTORY_WAIT)
             .connect_lazy_with(options);
-        Ok(Self { pool: Some(pool) })
+        Self { pool: Some(pool) }
     }
 
     /// The newest page before a position, oldest first.
@@ -91,6 +88,11 @@ impl Archive {
             pace.tick().await;
             let answer = timeout(limits::HISTORY_WAIT, sqlx::query("select 1").execute(&pool)).await;
             health.postgres_answers(matches!(answer, Ok(Ok(_))));
+            if let Ok(Err(error)) = &answer
+                && error.to_string().contains("certificate")
+            {
+                health.refused("postgres", postgres::said(error));
+            }
         }
     }
 }

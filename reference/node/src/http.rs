@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     extract::State,
     http::{StatusCode, header},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
     routing::get,
 };
 use chat_protocol::Topology;
@@ -42,10 +42,18 @@ pub fn routes(config: &Config, health: Arc<Health>, metrics: PrometheusHandle) -
     page::routes()
         .merge(identity::routes(config))
         .route("/about", get(about))
-        .route("/healthz", get(chat_process::alive))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(render))
         .with_state(Known { name, topology, health, metrics })
+}
+
+/// 200 while this process runs, and a restart of it would mend nothing.
+async fn healthz(State(known): State<Known>) -> Response {
+    match known.health.broken() {
+        None => chat_process::alive().await.into_response(),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("restart it: {reason}\n")).into_response(),
+    }
 }
 
 /// 200 whatever is missing: it is an answer, not a probe.

@@ -101,6 +101,13 @@ impl Hub {
         }
     }
 
+    /// Where each partition stands on this node, as far as it is known.
+    pub fn positions(&self) -> Vec<Position> {
+        let next =
+            |(partition, it): (i32, &Partition)| it.next().map(|offset| Position { partition, offset });
+        (0..).zip(&self.partitions).filter_map(next).collect()
+    }
+
     /// A node knows of messages up to these positions.
     pub fn exists(&self, high: &[Position]) {
         let now = Instant::now();
@@ -197,12 +204,12 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// The message is said: was it passed over, as its identity had been another message's?
-    pub fn lost(mut self) -> bool {
-        self.release() == Some(Known::Conflict)
+    /// The message is said: what is known of its identity? A conflict is one that was passed over, as it had been another's.
+    pub fn release(mut self) -> Known {
+        self.give_back().unwrap_or(Known::New)
     }
 
-    fn release(&mut self) -> Option<Known> {
+    fn give_back(&mut self) -> Option<Known> {
         let record = self.record.take()?;
         Some(self.hub.home(&record.room).1.release(&record))
     }
@@ -210,6 +217,6 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.release();
+        self.give_back();
     }
 }

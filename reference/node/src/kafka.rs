@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use chat_process::kafka::Options;
 use rdkafka::{
     ClientConfig,
     error::{KafkaError, RDKafkaErrorCode},
@@ -26,7 +27,8 @@ pub struct BadSettings(#[from] KafkaError);
 /// What every client of this node begins with.
 pub fn client(config: &Config, purpose: &str) -> ClientConfig {
     let client_id = format!("{}-{purpose}", config.name);
-    chat_process::kafka::client(&config.kafka_brokers, &client_id, &config.kafka_options)
+    let options = Options::and(config.kafka_options_file.as_ref(), &config.kafka_options);
+    chat_process::kafka::client(&config.kafka_brokers, &client_id, &options)
 }
 
 /// A consumer that is assigned by hand and belongs to no group.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chat_protocol::limits::CLIENT_MESSAGE_BYTES;
+
 /// Verbs of one socket that wait for their turn. Beyond it the verb is answered `busy`.
 pub const VERBS_PER_SOCKET: usize = 256;
 
@@ -89,6 +91,13 @@ pub const LOG_READ: Duration = Duration::from_secs(5);
 
 /// Requests that wait for the log reader. Beyond it a `resume` is answered `busy`, and a running catch-up tries again.
 pub const LOG_READS_QUEUED: usize = 1_024;
+
+/// Bytes of the largest record that a node writes, and of the largest batch of them: what a client may send at most, and what
+/// Kafka writes around it. A topic that takes less is of no use; far below Kafka's default of 1 MB.
+pub const RECORD_BYTES: usize = CLIENT_MESSAGE_BYTES + 1024;
+
+/// How often it is asked whether the topic takes records so large.
+pub const TOPIC_EVERY: Duration = Duration::from_secs(2);
 
 /// How long librdkafka keeps trying to write a message. Longer than the ack time-out: an outage of half a minute loses
 /// nothing that was accepted.

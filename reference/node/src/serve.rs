@@ -58,9 +58,6 @@ pub enum StartError {
     /// The Redis URL is wrong.
     #[error("Redis settings: {0}")]
     Redis(#[from] fred::error::Error),
-    /// The PostgreSQL URL is wrong.
-    #[error("PostgreSQL settings: {0}")]
-    Postgres(#[from] sqlx::Error),
     /// The process cannot hear signals, or count.
     #[error("cannot set the process up: {0}")]
     Process(#[from] io::Error),
@@ -78,7 +75,7 @@ impl StartError {
     /// The exit code that says whose fault it is.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Kafka(_) | Self::Redis(_) | Self::Postgres(_) | Self::Development(_) => EXIT_USAGE,
+            Self::Kafka(_) | Self::Redis(_) | Self::Development(_) => EXIT_USAGE,
             Self::Listen(..) | Self::Process(_) | Self::Metrics(_) => EXIT_UNAVAILABLE,
         }
     }
@@ -119,6 +116,12 @@ pub async fn serve(config: Config) -> Result<u8, StartError> {
         .transports([TransportType::Polling, TransportType::Websocket])
         .build_layer();
     session::serve(&io, Arc::clone(&node));
+    let (health, sockets) = (Arc::clone(&node.health), io.clone());
+    tokio::spawn(async move {
+        health.until_broken().await;
+        // To another node, which they are let in by.
+        sockets.close().await;
+    });
     let origins = node.config.origins.clone();
     let routes = http::routes(&node.config, Arc::clone(&node.health), metrics)
         .layer(layer)
@@ -156,7 +159,7 @@ fn assemble(config: Config) -> Result<Arc<Node>, StartError> {
         hub: Arc::new(Hub::new(config.partitions, bugs, reader, meters.clone())),
         producer: Producer::new(&config, Arc::clone(&health))?,
         bus: Bus::start(&config, meters.clone(), Arc::clone(&health))?,
-        archive: Archive::new(config.postgres_url.as_deref())?,
+        archive: Archive::new(config.postgres_url.as_ref()),
         presence: Presence::default(),
         meters,
         sends: Arc::new(Semaphore::new(limits::SENDS_IN_FLIGHT)),
@@ -175,9 +178,9 @@ fn start_tasks(node: &Arc<Node>, metrics: PrometheusHandle) -> Result<(), StartE
         kafka::tail::follow(&node.config, Arc::clone(&node.hub), Arc::clone(&node.health))?;
         tokio::spawn(warm_up(Arc::clone(&node.hub)));
     }
-    let config = node.config.clone();
+    let (config, health) = (node.config.clone(), Arc::clone(&node.health));
     tokio::spawn(async move {
-        if let Err(error) = kafka::topic::ensure(&config).await {
+        if let Err(error) = kafka::topic::look_after(&config, &health).await {
             warn!(%error, "cannot create the topic");
         }
     });

@@ -161,6 +161,60 @@ fn a_wrong_flag_is_a_usage_error_with_a_message() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(64));
-    let line = String::from_utf8(output.stdout).unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
     assert!(line.contains("no.such.setting"), "{line}");
+}
+
+/// By its flag and by its variable: the error names both, what is wrong, and what is right.
+#[test]
+fn what_is_wrong_with_a_secret_is_said_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kafka.properties");
+    std::fs::write(&file, "# ours\nsasl.username=app\nsasl.passwd=hush\n").unwrap();
+    let file = file.display().to_string();
+    let address = "what is special in a password by its code";
+    for (flag, variable, value, right) in [
+        ("--postgres-url", "CHAT_NODE_POSTGRES_URL", "postgres://u:p#hush@h/d", address),
+        ("--redis-url", "CHAT_NODE_REDIS_URL", "redis://u:p#hush@h", address),
+        ("--kafka-option", "CHAT_NODE_KAFKA_OPTIONS", "sasl.password:hush", "KEY=VALUE"),
+        ("--kafka-option", "CHAT_NODE_KAFKA_OPTIONS", "sasl.passwd=hush", "no setting `sasl.passwd`"),
+        (
+            "--kafka-option",
+            "CHAT_NODE_KAFKA_OPTIONS",
+            "security.protocol=SSL,sasl.password=hush",
+            "each setting by itself",
+        ),
+        ("--kafka-options-file", "CHAT_NODE_KAFKA_OPTIONS_FILE", &file, "line 3: librdkafka has no setting"),
+        ("--token-key", "CHAT_NODE_TOKEN_KEYS", "hush", "32 bytes"),
+    ] {
+        for by_flag in [true, false] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_chat-node"));
+            if by_flag {
+                command.args([flag, value])
+            } else {
+                command.env(variable, value)
+            };
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), Some(64), "{flag}");
+            let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            assert!(said.contains(flag) && said.contains(right), "{flag} {right}: {said}");
+            assert!(flag.ends_with("-file") || said.contains(variable), "{variable}: {said}");
+            assert!(!said.contains("hush"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_authorities_without_one_is_said_to_hold_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("empty.pem");
+    std::fs::write(&file, "").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_chat-node"))
+        .args(["--redis-url", "rediss://127.0.0.1:1", "--redis-ca"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let line = String::from_utf8(output.stdout).unwrap();
+    assert!(line.contains("empty.pem: it holds no certificate"), "{line}");
 }

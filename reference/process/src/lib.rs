@@ -3,9 +3,11 @@
 //! - [`start`]: cryptography, arguments, the exit code of wrong ones
 //! - [`telemetry`]: JSON logs on stdout, the lifecycle events among them, the panic hook
 //! - [`kafka`]: what every Kafka client begins with, and what of librdkafka's own log is worth a line
+//! - [`postgres`]: its address, and what to do when its certificate is not trusted
 //! - [`alive`]: the answer of `/healthz`
 
 pub mod kafka;
+pub mod postgres;
 pub mod start;
 pub mod telemetry;
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use chat_process::kafka::Options;
 use clap::Parser;
 use rdkafka::ClientConfig;
 use sqlx::postgres::PgConnectOptions;
@@ -30,6 +31,11 @@ pub struct Config {
     #[arg(long = "kafka-option", env = "CHAT_WRITER_KAFKA_OPTIONS", value_parser = chat_process::kafka::option, value_delimiter = '\n', hide_env_values = true)]
     pub kafka_options: Vec<(String, String)>,
 
+    /// A file of librdkafka properties, one `KEY=VALUE` a line; lines that begin with `#` are passed over, and
+    /// `--kafka-option` wins.
+    #[arg(long, env = "CHAT_WRITER_KAFKA_OPTIONS_FILE", value_name = "FILE", value_parser = Options::read)]
+    pub kafka_options_file: Option<Options>,
+
     /// Topic of chat messages; created if absent.
     #[arg(long, env = "CHAT_WRITER_TOPIC", default_value = "chat.messages")]
     pub topic: String,
@@ -46,8 +52,9 @@ pub struct Config {
     #[arg(long, env = "CHAT_WRITER_GROUP", default_value = "chat-writer")]
     pub group: String,
 
-    /// PostgreSQL URL; TLS by `?sslmode=verify-full&sslrootcert=/path/ca.pem`.
-    #[arg(long, env = "CHAT_WRITER_POSTGRES_URL", hide_env_values = true)]
+    /// PostgreSQL URL; TLS by `?sslmode=verify-full`, with `&sslrootcert=/path/ca.pem` where the system's authorities have
+    /// not signed its certificate.
+    #[arg(long, env = "CHAT_WRITER_POSTGRES_URL", hide_env_values = true, value_parser = chat_process::postgres::url)]
     pub postgres_url: PgConnectOptions,
 
     /// Records in one insert at most. More does not make the insert cheaper per row, only later.
@@ -135,7 +142,8 @@ impl Config {
 
     /// What every Kafka client of this process begins with.
     pub fn kafka_client(&self) -> ClientConfig {
-        chat_process::kafka::client(&self.kafka_brokers, &self.name, &self.kafka_options)
+        let options = Options::and(self.kafka_options_file.as_ref(), &self.kafka_options);
+        chat_process::kafka::client(&self.kafka_brokers, &self.name, &options)
     }
 
     /// How to connect to PostgreSQL, with what the server must enforce for us even if we are gone.
@@ -209,6 +217,23 @@ mod tests {
         .unwrap();
         assert!(!format!("{config:?}").contains("secret"));
         assert_eq!(config.kafka_options, [("sasl.password".to_owned(), "secret".to_owned())]);
+    }
+
+    #[test]
+    fn kafka_options_come_from_a_file_too_and_those_of_the_command_line_win() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("kafka.properties");
+        std::fs::write(&file, "# ours\nsasl.username=app\nsasl.password=a,b=c\n").unwrap();
+        let config = Config::try_parse_from([
+            "chat-writer",
+            "--postgres-url=postgres://127.0.0.1/chat",
+            "--kafka-option=sasl.username=bob",
+            &format!("--kafka-options-file={}", file.display()),
+        ])
+        .unwrap();
+        let client = config.kafka_client();
+        assert_eq!(client.get("sasl.username"), Some("bob"));
+        assert_eq!(client.get("sasl.password"), Some("a,b=c"));
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub enum StoreError {
         after: Duration,
     },
     /// An error, from the server or on the way.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", chat_process::postgres::said(source))]
     Failed {
         /// What was asked.
         what: &'static str,

@@ -169,3 +169,33 @@ fn a_wrong_configuration_exits_with_64() {
         );
     }
 }
+
+/// By its flag and by its variable: the error names both, what is wrong, and what is right.
+#[test]
+fn what_is_wrong_with_a_secret_is_said_without_it() {
+    for (flag, variable, value, right) in [
+        (
+            "--postgres-url",
+            "CHAT_WRITER_POSTGRES_URL",
+            "postgres://u:p#hush@h/d",
+            "what is special in a password by its code",
+        ),
+        ("--kafka-option", "CHAT_WRITER_KAFKA_OPTIONS", "sasl.password:hush", "KEY=VALUE"),
+        ("--kafka-option", "CHAT_WRITER_KAFKA_OPTIONS", "sasl.passwd=hush", "no setting `sasl.passwd`"),
+    ] {
+        for by_flag in [true, false] {
+            let given = if by_flag { vec![format!("{flag}={value}")] } else { Vec::new() };
+            let mut command = writer(&given);
+            if !by_flag {
+                command.env(variable, value);
+            }
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), Some(64), "{flag}");
+            let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            for word in [flag, variable, right] {
+                assert!(said.contains(word), "{word}: {said}");
+            }
+            assert!(!said.contains("hush"), "{said}");
+        }
+    }
+}

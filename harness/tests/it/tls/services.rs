@@ -60,6 +60,11 @@ pub(super) struct Services {
 
 impl Services {
     pub(super) async fn up() -> Self {
+        Self::up_with("").await
+    }
+
+    /// With more lines in the properties of Kafka's broker.
+    pub(super) async fn up_with(kafka: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // PostgreSQL runs as somebody else, and has to get in.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -67,12 +72,19 @@ impl Services {
         fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
         fs::write(folder.path().join("stranger.pem"), Authority::new("a stranger").pem()).unwrap();
         let certified = authority.certify(HOST);
+        let properties = kafka;
         let [postgres, redis, kafka, internal, controller] = free_ports();
         let manifest = manifest();
         let servers = vec![
             start_postgres(&manifest, &folder.path().join("postgres"), postgres, &certified),
             start_redis(&manifest, &folder.path().join("redis"), redis, &certified),
-            start_kafka(&manifest, &folder.path().join("kafka"), [kafka, internal, controller], &certified),
+            start_kafka(
+                &manifest,
+                &folder.path().join("kafka"),
+                [kafka, internal, controller],
+                &certified,
+                properties,
+            ),
         ];
         for port in [postgres, redis, kafka] {
             wait::until(&format!("somebody on port {port}"), START_LIMIT, async || {
@@ -100,6 +112,11 @@ impl Services {
         format!(
             "postgres://{USER}:kept%40Quiet7%2CZx@{HOST}:{port}/postgres?sslmode=verify-full&sslrootcert={ca}"
         )
+    }
+
+    /// Without a word on authorities.
+    pub(super) fn postgres_url_by_system(&self) -> String {
+        format!("postgres://{USER}:kept%40Quiet7%2CZx@{HOST}:{}/postgres?sslmode=verify-full", self.postgres)
     }
 
     pub(super) fn redis_url(&self) -> String {
@@ -246,7 +263,13 @@ fn start_in(mut server: Command, folder: &Path) -> Server {
     start(server, folder)
 }
 
-fn start_kafka(manifest: &Value, folder: &Path, ports: [u16; 3], certified: &Certified) -> Server {
+fn start_kafka(
+    manifest: &Value,
+    folder: &Path,
+    ports: [u16; 3],
+    certified: &Certified,
+    properties: &str,
+) -> Server {
     let [outside, internal, controller] = ports;
     fs::create_dir(folder).unwrap();
     fs::write(folder.join("server.pem"), format!("{}{}", certified.key, certified.certificate)).unwrap();
@@ -265,7 +288,7 @@ fn start_kafka(manifest: &Value, folder: &Path, ports: [u16; 3], certified: &Cer
          transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
          authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
          super.users=User:ANONYMOUS;User:{USER}\n\
-         group.initial.rebalance.delay.ms=1000\nauto.create.topics.enable=false\nlog.dirs={}\n",
+         group.initial.rebalance.delay.ms=1000\nauto.create.topics.enable=false\nlog.dirs={}\n{properties}",
         pem.display(),
         data.display(),
     );

@@ -21,8 +21,13 @@ pub struct DeliveryContext(Arc<Health>);
 
 impl ClientContext for DeliveryContext {
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.0.kafka_failed();
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.0.kafka_failed(),
+            // From now on it refuses every message, so as not to write one twice or out of order.
+            Some(RDKafkaErrorCode::Fatal) => {
+                self.0.broke(format!("Kafka's client gave up writing for good: {reason}; restart this node"));
+            }
+            _ => {}
         }
         warn!(%error, reason, "kafka producer");
     }
@@ -84,6 +89,8 @@ impl Producer {
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("linger.ms", "1")
+            // What the topic must take at least, as one message may be as large.
+            .set("batch.size", limits::RECORD_BYTES.to_string())
             .set("message.timeout.ms", limits::MESSAGE_TIMEOUT.as_millis().to_string())
             .set("request.timeout.ms", "5000")
             .set("queue.buffering.max.messages", (limits::SENDS_IN_FLIGHT * 2).to_string())

@@ -19,9 +19,13 @@ use tracing::warn;
 
 use crate::{
     hub::Claim,
-    kafka::producer::{Confirmation, NotTaken},
+    kafka::{
+        ends::made_anew,
+        producer::{Confirmation, NotTaken},
+    },
     node::Node,
-    sequencer::Via,
+    recent::Known,
+    sequencer::{Offered, Via},
 };
 
 use super::{Session, answer::Answer};
@@ -58,6 +62,13 @@ impl Session {
         let refuse = |answer, code, message: &str| self.refuse(answer, code, message);
         if node.health.draining() {
             return refuse(answer, Code::Draining, "this node is draining; connect to another one");
+        }
+        if node.health.broken().is_some() {
+            return refuse(
+                answer,
+                Code::Unavailable,
+                "this node has to be restarted; connect to another one",
+            );
         }
         let Some(claim) = node.hub.claim(&record) else {
             return refuse(answer, Code::Conflict, CONFLICT);
@@ -107,9 +118,15 @@ async fn confirm(
     };
     match outcome {
         Ok(Ok(position)) if position.offset >= 0 => {
-            node.hub.offer(position, Arc::clone(&record), Via::Own);
+            let offered = node.hub.offer(position, Arc::clone(&record), Via::Own);
+            let known = claim.release();
+            if offered == Some(Offered::Stale) && known == Known::New {
+                // Its place was taken, and not by itself: nobody would ever see it.
+                node.health.broke(made_anew(&node.config.topic, position, "another message stood there"));
+                return give_up(node, answer, "the log was made anew; connect to another node");
+            }
             node.bus.message(position, &record);
-            let conflict = claim.lost();
+            let conflict = known == Known::Conflict;
             if let Some(answer) = answer {
                 // Sent at the same time as the one that stands, by way of another node.
                 if conflict {
