@@ -186,7 +186,7 @@ impl Health {
         let mut missing = Vec::new();
         let mut reasons = self.reasons().clone();
         let unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let useless = self.broken().map(str::to_owned).or(unfit);
+        let useless = self.broken().map(|reason| format!("{reason}; restart this node")).or(unfit);
         let answers = self.kafka.load(Ordering::Relaxed) && self.started.load(Ordering::Relaxed);
         if !answers || useless.is_some() {
             missing.push("kafka");

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Request, State},
     http::{StatusCode, header},
+    middleware::Next,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -48,11 +49,24 @@ pub fn routes(config: &Config, health: Arc<Health>, metrics: PrometheusHandle) -
         .with_state(Known { name, topology, health, metrics })
 }
 
+/// Lets nobody talk to a node that is broken. Here, and not where sessions begin: a client that its transport failed comes
+/// back by itself, to another node.
+pub async fn only_whole(State(health): State<Arc<Health>>, request: Request, next: Next) -> Response {
+    match health.broken() {
+        Some(reason) if request.uri().path().starts_with("/socket.io") => restart(reason),
+        _ => next.run(request).await,
+    }
+}
+
+fn restart(reason: &str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("restart this node: {reason}\n")).into_response()
+}
+
 /// 200 while this process runs, and a restart of it would mend nothing.
 async fn healthz(State(known): State<Known>) -> Response {
     match known.health.broken() {
         None => chat_process::alive().await.into_response(),
-        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("restart it: {reason}\n")).into_response(),
+        Some(reason) => restart(reason),
     }
 }
 

@@ -125,6 +125,7 @@ pub async fn serve(config: Config) -> Result<u8, StartError> {
     let origins = node.config.origins.clone();
     let routes = http::routes(&node.config, Arc::clone(&node.health), metrics)
         .layer(layer)
+        .layer(middleware::from_fn_with_state(Arc::clone(&node.health), http::only_whole))
         .layer(middleware::map_request(head::own))
         .layer(origins::cors(&origins))
         .layer(middleware::from_fn_with_state(origins, origins::only_listed));

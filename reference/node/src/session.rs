@@ -45,8 +45,6 @@ enum NotLetIn {
     BadUser,
     #[error("this node is draining; connect to another one")]
     Draining,
-    #[error("this node has to be restarted; connect to another one")]
-    Broken,
 }
 
 /// What the middleware leaves for the session.
@@ -74,9 +72,6 @@ pub fn serve(io: &SocketIo, node: Arc<Node>) {
 fn admit(node: &Node, socket: &SocketRef, TryData(auth): TryData<Auth>) -> Result<(), NotLetIn> {
     if node.health.draining() {
         return Err(NotLetIn::Draining);
-    }
-    if node.health.broken().is_some() {
-        return Err(NotLetIn::Broken);
     }
     let user = identity::user_of(&node.config, auth.map_err(|_| NotLetIn::NoUser)?)?;
     if user.is_empty() || user.len() > USER_MAX_BYTES || user.contains('\0') {

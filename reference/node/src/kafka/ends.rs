@@ -81,7 +81,7 @@ fn below(had: &[Position], ends: &[Position]) -> Option<(Position, Position)> {
 /// What to say of a log that is no longer the one this node has delivered from.
 pub(crate) fn made_anew(topic: &str, at: Position, seen: &str) -> String {
     format!(
-        "the topic {topic} was deleted and made anew, or cut: at offset {} of partition {} {seen}; restart this node",
+        "the topic {topic} was deleted and made anew, or cut: at offset {} of partition {} {seen}",
         at.offset, at.partition
     )
 }

@@ -25,7 +25,7 @@ impl ClientContext for DeliveryContext {
             Some(RDKafkaErrorCode::AllBrokersDown) => self.0.kafka_failed(),
             // From now on it refuses every message, so as not to write one twice or out of order.
             Some(RDKafkaErrorCode::Fatal) => {
-                self.0.broke(format!("Kafka's client gave up writing for good: {reason}; restart this node"));
+                self.0.broke(format!("Kafka's client gave up writing for good: {reason}"));
             }
             _ => {}
         }
