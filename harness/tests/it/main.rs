@@ -8,6 +8,7 @@ mod clients;
 mod command_line;
 mod compose;
 mod decoders;
+mod drain;
 mod environment;
 mod evidence;
 mod installed;
