@@ -9,7 +9,7 @@ use crate::{
     exit::Exit,
     report::{
         RunFacts,
-        chart::{Curve, Series, escape},
+        chart::{Curve, Scale, Series, escape},
         html::STYLE,
     },
 };
@@ -46,6 +46,8 @@ pub struct Capacity {
     pub at_least: Option<u32>,
     /// Each on services and a cluster of its own.
     pub searches: Vec<Searched>,
+    /// All of them came to their end; what was interrupted has no answer.
+    pub finished: bool,
 }
 
 impl Capacity {
@@ -268,6 +270,7 @@ impl Capacity {
             title: "Latency against load",
             x_unit: &self.unit,
             y_unit: "ms",
+            scale: Scale::Log,
             series: &series,
             limits: &limits,
             marks: &marks,
@@ -314,6 +317,7 @@ mod tests {
             objectives,
             at_least: None,
             searches: searches.collect(),
+            finished: true,
         }
     }
 

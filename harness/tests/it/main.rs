@@ -23,4 +23,5 @@ mod stock_client;
 mod testbed;
 mod tidy;
 mod tls;
+mod trend;
 mod writer;
