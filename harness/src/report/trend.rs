@@ -136,7 +136,7 @@ pub fn html(figures: &[Figure]) -> String {
         let place = |nth: usize| (nth + 1) as f64;
         let line: Vec<(f64, f64)> =
             figure.runs.iter().enumerate().map(|(nth, run)| (place(nth), run.1)).collect();
-        let series = [Series { label: "", class: "c-p50", dots: line.clone(), line }];
+        let series = [Series { label: "each run", class: "c-p50", dots: line.clone(), line }];
         let marks: Vec<(String, f64)> = figure
             .changes()
             .iter()
