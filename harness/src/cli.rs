@@ -8,6 +8,7 @@ mod errors;
 mod gate;
 mod shard;
 mod shrink;
+mod trend;
 mod up;
 
 use std::{
@@ -78,6 +79,12 @@ enum Command {
         run_a: PathBuf,
         /// Another's.
         run_b: PathBuf,
+    },
+    /// Draw the figures of all gates and capacity searches below a folder over time, and tell where they changed for good.
+    Trend {
+        /// The folder that they were sent to.
+        #[arg(default_value = "reports")]
+        folder: PathBuf,
     },
     /// Minimise a violated run: the fewest faults, users and seconds that still fail, and how often.
     Shrink(shrink::ShrinkArgs),
@@ -275,6 +282,7 @@ async fn dispatch(command: Command, cancel: &CancellationToken) -> Result<Exit, 
         Command::Gate(args) => Box::pin(gate::gate(args, cancel)).await,
         Command::Capacity(args) => Box::pin(capacity::capacity(args, cancel)).await,
         Command::Compare { run_a, run_b } => compare::compare(&run_a, &run_b),
+        Command::Trend { folder } => trend::trend(&folder),
         Command::Shrink(args) => Box::pin(shrink::shrink(args, cancel)).await,
         Command::Up(args) => Box::pin(up::up(args, cancel)).await,
         Command::Doctor { clean } => Box::pin(doctor(clean)).await,

@@ -13,6 +13,7 @@ pub mod markdown;
 pub mod series;
 pub mod store;
 pub mod terminal;
+pub mod trend;
 
 #[cfg(test)]
 mod demo;

@@ -32,6 +32,8 @@ const VOID_MAX: usize = 3;
 const TRIALS_MAX: usize = 60;
 /// From a good trial to the next load at most: processors that were nearly idle tell little.
 const STEP_MAX: f64 = 20.0;
+/// From this share on the processors are near their end.
+const BUSY: f64 = 0.9;
 
 /// What a trial says of its load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,10 +153,13 @@ impl Search {
         (load >= 1 && !known).then_some(load)
     }
 
-    /// Beyond the highest good load, as far as the processors promise.
+    /// Beyond the highest good load, as far as the processors promise; further each time while they have time left, as what
+    /// grows may cost them little.
     fn higher(&self, lower: u32, goal: &Goal) -> u32 {
         let busy = self.tried.iter().filter(|it| it.load == lower).map(|it| it.busy).fold(0.0, f64::max);
-        let least = 1.0 + 2.0 * goal.width;
+        let good = self.loads().into_iter().filter(|load| self.class(*load, goal) == Class::Lower).count();
+        let steps = if busy < BUSY { i32::try_from(good).unwrap_or(i32::MAX) } else { 1 };
+        let least = (1.0 + 2.0 * goal.width).powi(steps).min(STEP_MAX);
         rounded(f64::from(lower) * (0.95 / busy.max(1e-3)).clamp(least, STEP_MAX))
     }
 
@@ -283,6 +288,16 @@ mod tests {
             idle.take(load, length_ms, Verdict::Met, 0.01);
         }
         assert_eq!(idle.bounds(), Bounds { lower: Some(5_000), upper: None, given_up: false });
+    }
+
+    #[test]
+    fn what_costs_the_processors_little_is_found_in_few_steps_too() {
+        let mut search = Search::new(150, 1_000_000);
+        while let Step::Trial { load, length_ms } = search.next() {
+            let verdict = if load <= 20_000 { Verdict::Met } else { Verdict::Missed };
+            search.take(load, length_ms, verdict, 0.6);
+        }
+        assert!(near(search.bounds().lower, 20_000) && search.tried.len() <= 35, "{:?}", search.tried.len());
     }
 
     #[test]

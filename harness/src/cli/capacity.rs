@@ -84,6 +84,7 @@ pub(super) async fn capacity(args: CapacityArgs, cancel: &CancellationToken) -> 
         },
         at_least: args.at_least,
         searches: Vec::new(),
+        finished: false,
     };
     let request = args.services.request(plan, &args.out)?;
     let mut searched = Ok(());
@@ -96,6 +97,7 @@ pub(super) async fn capacity(args: CapacityArgs, cancel: &CancellationToken) -> 
         }
     }
     progress.finish();
+    found.finished = searched.is_ok();
     // What was measured is kept, also when the rest failed.
     let json = serde_json::to_string_pretty(&found).map_err(std::io::Error::other);
     let path = folder.path().join("capacity.json");

@@ -54,6 +54,8 @@ pub(super) enum CliError {
         "{scenario} has {faults} faults; a capacity is that of a healthy cluster, or of one with one fault in force"
     )]
     FaultsInCapacity { scenario: String, faults: usize },
+    #[error("no gate and no capacity search has left its figures below {0}")]
+    NoFigures(String),
     #[error("squall panicked; this is a bug in squall, and no verdict")]
     Panicked,
     #[error("cannot start the runtime")]
@@ -77,7 +79,8 @@ impl CliError {
             | Self::BadMessage(_)
             | Self::NotViolated(_)
             | Self::FaultsInGate(_)
-            | Self::FaultsInCapacity { .. } => Exit::Usage,
+            | Self::FaultsInCapacity { .. }
+            | Self::NoFigures(_) => Exit::Usage,
             Self::Folder(error) | Self::Run(RunError::Folder(error)) => of_folder(error),
             Self::Run(RunError::Interrupted) => Exit::Interrupted,
             Self::Run(RunError::Unsupported { .. }) => Exit::Usage,
@@ -136,6 +139,9 @@ impl CliError {
                 "the writers carry less than was asked of them: see their logs, or raise settle_limit_s in the scenario"
                     .to_owned(),
             ),
+            Self::NoFigures(_) => {
+                Some("name the folder that `squall gate` or `squall capacity` wrote to (--out)".to_owned())
+            }
             Self::Panicked => Some("please report it with what is printed above".to_owned()),
             Self::Run(RunError::Unsupported { .. }) => {
                 Some("choose another --provider or another scenario".to_owned())

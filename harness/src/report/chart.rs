@@ -58,18 +58,8 @@ pub fn lines(
     let values = || lines.iter().flat_map(|line| line.values.iter().flatten().copied());
     let highest = values().fold(0.0, f64::max).max(1e-9);
     let lowest = values().filter(|value| *value > 0.0).fold(highest, f64::min);
-    let ticks = match scale {
-        Scale::Linear => linear_ticks(highest),
-        Scale::Log => log_ticks(lowest, highest),
-    };
-    let (bottom, top) = (ticks.first().copied().unwrap_or(0.0), ticks.last().copied().unwrap_or(1.0));
-    let y = |value: f64| {
-        let part = match scale {
-            Scale::Linear => (value - bottom) / (top - bottom),
-            Scale::Log => (value.max(bottom) / bottom).log10() / (top / bottom).log10(),
-        };
-        HEIGHT - BOTTOM - part.clamp(0.0, 1.0) * (HEIGHT - BOTTOM - TOP)
-    };
+    let (ticks, part) = axis(scale, lowest, highest);
+    let y = |value: f64| HEIGHT - BOTTOM - part(value) * (HEIGHT - BOTTOM - TOP);
     let mut svg = open(title, HEIGHT);
     shade(&mut svg, length_s, shades, HEIGHT - BOTTOM);
     for tick in &ticks {
@@ -203,6 +193,23 @@ fn draw(svg: &mut String, line: &Line<'_>, length_s: f64, y: impl Fn(f64) -> f64
         pen_down = true;
     }
     let _ = write!(svg, "<path class=\"line {}\" d=\"{path}\"/>", line.class);
+}
+
+/// The ticks of an axis, and where on it a value is: from 0 at the lowest tick to 1 at the highest.
+fn axis(scale: Scale, lowest: f64, highest: f64) -> (Vec<f64>, impl Fn(f64) -> f64) {
+    let ticks = match scale {
+        Scale::Linear => linear_ticks(highest),
+        Scale::Log => log_ticks(lowest, highest),
+    };
+    let (from, to) = (ticks.first().copied().unwrap_or(0.0), ticks.last().copied().unwrap_or(1.0));
+    let part = move |value: f64| {
+        let part = match scale {
+            Scale::Linear => (value - from) / (to - from),
+            Scale::Log => (value.max(from) / from).log10() / (to / from).log10(),
+        };
+        part.clamp(0.0, 1.0)
+    };
+    (ticks, part)
 }
 
 fn linear_ticks(highest: f64) -> Vec<f64> {

@@ -123,6 +123,10 @@ pub const MIGRATION_TIMEOUT: Duration = Duration::from_secs(60);
 /// any sane `max.poll.interval.ms`, as nothing is polled meanwhile.
 pub const KAFKA_CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long the question that wakes librdkafka's threads may wait for its answer: without one, they wake by themselves within
+/// twice that.
+pub const WAKE_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// How long a dead letter may take to be confirmed. Then the batch is given up and the writer pauses.
 pub const DEAD_LETTER_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{BOTTOM, LEFT, RIGHT, TOP, WIDTH, escape, linear_ticks, log_ticks, number, open};
+use super::{BOTTOM, LEFT, RIGHT, Scale, TOP, WIDTH, axis, escape, number, open};
 
 const HEIGHT: f64 = 320.0;
 
@@ -19,15 +19,17 @@ pub struct Series {
     pub dots: Vec<(f64, f64)>,
 }
 
-/// A chart of some series over what grows. Heights are logarithmic.
+/// A chart of some series over what grows.
 #[derive(Debug, Clone)]
 pub struct Curve<'a> {
     /// Above it.
     pub title: &'a str,
     /// What grows.
     pub x_unit: &'a str,
-    /// What it costs.
+    /// What it costs, in which unit.
     pub y_unit: &'a str,
+    /// How costs become heights.
+    pub scale: Scale,
     /// The series.
     pub series: &'a [Series],
     /// Heights that mean something: an objective.
@@ -43,17 +45,12 @@ impl Curve<'_> {
         let heights =
             || points().map(|it| it.1).chain(self.limits.iter().map(|it| it.1)).filter(|it| *it > 0.0);
         let highest = heights().fold(f64::MIN_POSITIVE, f64::max);
-        let y_ticks = log_ticks(heights().fold(highest, f64::min), highest);
+        let (y_ticks, y_part) = axis(self.scale, heights().fold(highest, f64::min), highest);
         let widest = points().map(|it| it.0).chain(self.marks.iter().map(|it| it.1)).fold(1e-9, f64::max);
-        let x_ticks = linear_ticks(widest);
-        let ends =
-            |ticks: &[f64]| (ticks.first().copied().unwrap_or(0.0), ticks.last().copied().unwrap_or(1.0));
-        let ((low, high), (_, right)) = (ends(&y_ticks), ends(&x_ticks));
+        let (x_ticks, x_part) = axis(Scale::Linear, 0.0, widest);
         let bottom = HEIGHT - BOTTOM;
-        let x = |value: f64| LEFT + (value / right).clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT);
-        let y = |value: f64| {
-            bottom - ((value.max(low) / low).log10() / (high / low).log10()).clamp(0.0, 1.0) * (bottom - TOP)
-        };
+        let x = |value: f64| LEFT + x_part(value) * (WIDTH - LEFT - RIGHT);
+        let y = |value: f64| bottom - y_part(value) * (bottom - TOP);
 
         let mut svg = open(self.title, HEIGHT);
         for tick in &y_ticks {
@@ -138,6 +135,7 @@ mod tests {
             title: "t",
             x_unit: "messages/s",
             y_unit: "ms",
+            scale: Scale::Log,
             series: &series,
             limits: &limits,
             marks: &marks,
@@ -151,8 +149,18 @@ mod tests {
 
     #[test]
     fn without_points_there_is_an_empty_chart() {
-        let curve = Curve { title: "t", x_unit: "", y_unit: "", series: &[], limits: &[], marks: &[] };
-        let drawn = curve.draw();
-        assert!(!drawn.contains("NaN") && !drawn.contains("inf"), "{drawn}");
+        let curve = Curve {
+            title: "t",
+            x_unit: "",
+            y_unit: "",
+            scale: Scale::Log,
+            series: &[],
+            limits: &[],
+            marks: &[],
+        };
+        for curve in [Curve { scale: Scale::Linear, ..curve.clone() }, curve] {
+            let drawn = curve.draw();
+            assert!(!drawn.contains("NaN") && !drawn.contains("inf"), "{drawn}");
+        }
     }
 }

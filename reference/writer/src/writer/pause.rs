@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Trouble, Writer};
 use crate::bugs::{Bug, wronged_range};
-use crate::config::{Config, KAFKA_CALL_TIMEOUT};
+use crate::config::{Config, KAFKA_CALL_TIMEOUT, WAKE_TIMEOUT};
 use crate::consumer;
 use crate::positions::listed;
 use crate::store::{self, StoreError};
@@ -174,7 +174,18 @@ impl Writer {
         }
         self.consumer
             .resume(&consumer::named(&self.config.topic, &partitions))
-            .map_err(|source| Trouble::Kafka { what: "resuming", source })
+            .map_err(|source| Trouble::Kafka { what: "resuming", source })?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Has librdkafka look at once for what to fetch. The thread of a broker whose partitions were all paused sleeps up to a
+    /// second, and a resume does not wake it; a question to that broker does, whatever it is. The answer is of no use.
+    fn wake(&self) {
+        let asked = tokio::task::block_in_place(|| self.consumer.offsets_for_timestamp(0, WAKE_TIMEOUT));
+        if let Err(error) = asked {
+            tracing::debug!(%error, "waking");
+        }
     }
 
     /// Where each partition goes on: where PostgreSQL says, else at the beginning. Not where Kafka says: a PostgreSQL that was
