@@ -21,13 +21,8 @@ pub struct DeliveryContext(Arc<Health>);
 
 impl ClientContext for DeliveryContext {
     fn error(&self, error: KafkaError, reason: &str) {
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown) => self.0.kafka_failed(),
-            // From now on it refuses every message, so as not to write one twice or out of order.
-            Some(RDKafkaErrorCode::Fatal) => {
-                self.0.broke(format!("Kafka's client gave up writing for good: {reason}"));
-            }
-            _ => {}
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.0.kafka_failed();
         }
         warn!(%error, reason, "kafka producer");
     }
@@ -94,12 +89,19 @@ impl Producer {
             .set("message.timeout.ms", limits::MESSAGE_TIMEOUT.as_millis().to_string())
             .set("request.timeout.ms", "5000")
             .set("queue.buffering.max.messages", (limits::SENDS_IN_FLIGHT * 2).to_string())
-            .create_with_context(DeliveryContext(health))?;
+            .create_with_context(DeliveryContext(Arc::clone(&health)))?;
         let inner = Arc::new(inner);
         let polled = Arc::clone(&inner);
         std::thread::spawn(move || {
             loop {
                 polled.poll(WAIT);
+                // From then on it refuses every message, so as not to write one twice or out of order. The error itself,
+                // which ended the wait, has the code of its cause, and does not tell that it is for good.
+                if health.broken().is_none()
+                    && let Some((_, reason)) = polled.client().fatal_error()
+                {
+                    health.broke(format!("Kafka's client gave up writing for good: {reason}"));
+                }
             }
         });
         Ok(Self { inner, topic: Arc::from(config.topic.as_str()) })
