@@ -5,26 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chat_protocol::{ChatRecord, Position};
+use chat_benches::samples;
 use chat_writer::batch::{Batch, Entry, Limits, ends};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const RECORDS: i64 = 500;
 
 fn batch(criterion: &mut Criterion) {
-    let payloads: Vec<(Position, Vec<u8>)> = (0..RECORDS)
-        .map(|number| {
-            let record = ChatRecord {
-                id: format!("m{number}"),
-                room: format!("room-{}", number % 12),
-                sender: "user-42".to_owned(),
-                body: "squall front gust hail cloud storm calm tide ".repeat(4),
-                sent_at_ms: 0,
-            };
-            let partition = i32::try_from(number % 12).unwrap_or(0);
-            (Position { partition, offset: number / 12 }, serde_json::to_vec(&record).unwrap_or_default())
-        })
-        .collect();
+    let payloads = samples::payloads(RECORDS);
     let limits = Limits { records: 500, bytes: 1 << 20, age: Duration::from_millis(50) };
     let mut group = criterion.benchmark_group("batching");
     group.throughput(Throughput::Elements(RECORDS.unsigned_abs()));

@@ -1,27 +1,20 @@
-//! What a message costs on the wire: the Kafka record, the frame on the Redis bus, the event to a member.
+//! What a message costs on the wire: the Kafka record, the frame on the Redis bus, the event to a member; and beside it what
+//! copying the same bytes does.
 
-use chat_protocol::{ChatRecord, Position, bus::BusFrame, events::Message};
+use chat_benches::samples;
+use chat_node::room;
+use chat_protocol::{ChatRecord, Position, bus::BusFrame};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 
-fn record() -> ChatRecord {
-    ChatRecord {
-        id: "m123456".to_owned(),
-        room: "room-7".to_owned(),
-        sender: "user-42".to_owned(),
-        body: "squall front gust hail cloud storm calm tide ".repeat(4),
-        sent_at_ms: 1_700_000_000_000,
-    }
-}
-
 fn codec(criterion: &mut Criterion) {
-    let (record, position) = (record(), Position { partition: 7, offset: 123_456 });
+    let (record, position) = (samples::record(123_456), Position { partition: 7, offset: 123_456 });
     let bytes = serde_json::to_vec(&record).unwrap_or_default();
     let frame = BusFrame::Message { position, record: record.clone() };
     let framed = serde_json::to_vec(&frame).unwrap_or_default();
-    let event = Message { position: Some(position), record: record.clone(), replayed: false };
     let mut group = criterion.benchmark_group("codec");
     group.throughput(Throughput::Bytes(bytes.len() as u64));
+    group.bench_function("limit: a copy of the record", |b| b.iter(|| black_box(&bytes).clone()));
     group.bench_function("record to Kafka", |b| b.iter(|| serde_json::to_vec(black_box(&record))));
     group.bench_function("record from Kafka", |b| {
         b.iter(|| serde_json::from_slice::<ChatRecord>(black_box(&bytes)))
@@ -30,7 +23,9 @@ fn codec(criterion: &mut Criterion) {
     group.bench_function("frame from the bus", |b| {
         b.iter(|| serde_json::from_slice::<BusFrame>(black_box(&framed)))
     });
-    group.bench_function("event to members", |b| b.iter(|| serde_json::to_string(black_box(&event))));
+    group.bench_function("event to members", |b| {
+        b.iter(|| room::encode(Some(position), black_box(&record), false))
+    });
     group.bench_function("checks of a record", |b| b.iter(|| black_box(&record).check()));
     group.finish();
 }

@@ -1,6 +1,8 @@
 //! Benchmarks live in `benches/`: `cargo bench --workspace --bench NAME`. Here is what those on real services share.
 #![recursion_limit = "256"] // the future that brings a deployment up is deep
 
+pub mod samples;
+
 use std::{error::Error, time::Duration};
 
 use harness::{

@@ -25,7 +25,7 @@ use crate::{
 
 pub use binaries::Binaries;
 pub use checkout::Checkout;
-pub use observe::PROBE_SOURCE;
+pub use observe::{PROBE_SOURCE, Spent};
 use process::{Launch, Process};
 
 /// A process is listening within this time of its start; it binds before it does anything else.
@@ -398,6 +398,11 @@ impl Cluster {
     /// Pids of the processes that run, for sampling.
     pub async fn pids(&self) -> Vec<(ProcessName, u32)> {
         self.running.lock().await.iter().map(|(name, process)| (*name, process.pid())).collect()
+    }
+
+    /// What its processes have used of the processors until now.
+    pub async fn spent(&self) -> Spent {
+        observe::spent(&self.pids().await)
     }
 
     /// Evidence that a process is gone: no such pid, and its address refuses.

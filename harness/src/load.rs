@@ -45,6 +45,7 @@ pub use self::{
 use crate::{
     history::Recorder,
     plan::{Arrivals, Plan},
+    target::reference::identity::Identity,
     wait,
 };
 
@@ -108,6 +109,7 @@ enum Stage {
 /// What all users share.
 struct World {
     plan: Arc<Plan>,
+    identity: Identity,
     arrivals: Arc<Arrivals>,
     strokes: Strokes,
     bodies: Bodies,
@@ -194,8 +196,9 @@ impl Load {
         let bodies = Bodies::of(&arrivals, PREPARED_MAX_BYTES);
         let zero = OnceLock::new();
         let strokes = Strokes::of(&plan);
-        let nodes = targets.nodes;
-        let world = Arc::new(World { plan, arrivals, strokes, bodies, nodes, recorder, stats, zero });
+        let (nodes, identity) = (targets.nodes, Identity::of(&plan));
+        let world =
+            Arc::new(World { plan, identity, arrivals, strokes, bodies, nodes, recorder, stats, zero });
 
         let (stage, stages) = watch::channel(Stage::Living);
         let stage = Arc::new(stage);

@@ -57,6 +57,9 @@ pub struct ClusterPlan {
     pub writers: u16,
     /// Partitions of the message topic.
     pub partitions: i32,
+    /// Whether users prove who they are by tokens that the load signs; otherwise nodes believe any name, as in plans of before.
+    #[serde(default)]
+    pub tokens: bool,
     /// Extra command-line flags for every node.
     pub node_flags: Vec<String>,
     /// Extra command-line flags for every writer.

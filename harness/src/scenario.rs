@@ -55,6 +55,7 @@ struct Cluster {
     nodes: Spanned<u16>,
     writers: Spanned<u16>,
     partitions: Spanned<i32>,
+    tokens: bool,
     node_flags: Vec<String>,
     writer_flags: Vec<String>,
 }
@@ -66,6 +67,7 @@ impl Default for Cluster {
             nodes: Spanned::new(0..0, 3),
             writers: Spanned::new(0..0, 2),
             partitions: Spanned::new(0..0, 12),
+            tokens: true,
             node_flags: Vec::new(),
             writer_flags: Vec::new(),
         }
@@ -252,6 +254,7 @@ impl Scenario {
                 nodes,
                 writers,
                 partitions,
+                tokens: self.cluster.tokens,
                 node_flags: self.cluster.node_flags,
                 writer_flags: self.cluster.writer_flags,
                 node_bug: choices.node_bug.clone(),

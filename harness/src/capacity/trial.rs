@@ -54,6 +54,12 @@ pub struct Trial {
     pub behind: i64,
     /// Sessions that ended although nothing was broken on purpose.
     pub disconnects: u64,
+    /// Processor time of all nodes, in nanoseconds.
+    #[serde(default)]
+    pub node_cpu_ns: u64,
+    /// Processor time of all writers, in nanoseconds.
+    #[serde(default)]
+    pub writer_cpu_ns: u64,
     /// Share of all processor time that was used, by whomever.
     pub busy: f64,
     /// Share of processor time taken by other machines on the host.
@@ -223,6 +229,8 @@ pub(super) mod tests {
             lateness_p99_us: 900,
             behind: 40,
             disconnects: 0,
+            node_cpu_ns: 0,
+            writer_cpu_ns: 0,
             busy: 0.5,
             steal: 0.0,
             unproved: None,

@@ -292,6 +292,7 @@ fn plan(messages: u32) -> Plan {
             nodes: 2,
             writers: 1,
             partitions: 1,
+            tokens: false,
             node_flags: Vec::new(),
             writer_flags: Vec::new(),
             node_bug: None,

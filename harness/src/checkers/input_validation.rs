@@ -1,5 +1,6 @@
 //! **Claim: nobody can make a node take what breaks the protocol.** Every malformed or oversize frame that a client sent
-//! was refused, ignored, or cost the client its connection; a body above the limit was answered `invalid`.
+//! was refused, ignored, or cost the client its connection; a body above the limit was answered `invalid`. Nor does one let in
+//! whoever has forged a token: its client had no session.
 //!
 //! Another fault that is in force while they are at it excuses what it does to these clients as to everybody: a cut
 //! connection; `draining`, from a node that is being stopped; silence, from a node that is frozen.
@@ -29,7 +30,7 @@ impl Checker for InputValidation {
     }
 
     fn claim(&self) -> &'static str {
-        "no node takes a frame that breaks the protocol or its limits"
+        "no node takes a frame that breaks the protocol or its limits, or a forged token"
     }
 
     fn when_unknown(&self) -> &'static str {

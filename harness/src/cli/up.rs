@@ -40,7 +40,7 @@ pub(super) async fn up(args: UpArgs, cancel: &CancellationToken) -> Result<Exit,
     environment::sweep(&progress).await;
     // A plan without a load: the cluster of a scenario, and nobody talking.
     let text = format!(
-        "title = \"a cluster to try by hand\"\n[cluster]\nnodes = {}\nwriters = {}\n\
+        "title = \"a cluster to try by hand\"\n[cluster]\nnodes = {}\nwriters = {}\ntokens = false\n\
          [load]\nusers = 1\nrooms = 1\nrate_per_s = 1\nduration_s = 3\n",
         args.nodes, args.writers
     );

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     environment::{Endpoints, groups},
-    os::process::state,
+    os::process::{cpu_time, state},
     plan::ProcessName,
     target::{
         Names,
@@ -24,6 +24,27 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
 /// node in the system's table of connections can tell the looks apart. Only where all of 127.0.0.0/8 is loopback.
 pub const PROBE_SOURCE: Option<Ipv4Addr> =
     if cfg!(target_os = "linux") { Some(Ipv4Addr::new(127, 0, 0, 2)) } else { None };
+
+/// What processes have used of the processors since they began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    /// All nodes.
+    pub nodes: Duration,
+    /// All writers.
+    pub writers: Duration,
+}
+
+/// Sums up over the processes that run.
+pub(super) fn spent(pids: &[(ProcessName, u32)]) -> Spent {
+    let of = |wanted: fn(&ProcessName) -> bool| {
+        let pids = pids.iter().filter(|(name, _)| wanted(name));
+        pids.filter_map(|(_, pid)| cpu_time(*pid)).sum()
+    };
+    Spent {
+        nodes: of(|name| matches!(name, ProcessName::Node(_))),
+        writers: of(|name| matches!(name, ProcessName::Writer(_))),
+    }
+}
 
 pub(super) fn client() -> reqwest::Client {
     // Loopback only, and an honest look each time: no proxy from the environment, no connection kept from before.

@@ -200,18 +200,31 @@ fn write_all(
 fn write_frame(
     file: &mut BufWriter<File>,
     events: &[Event],
-    mut buffer: Vec<u8>,
+    buffer: Vec<u8>,
 ) -> Result<Vec<u8>, std::io::Error> {
     if events.is_empty() {
         return Ok(buffer);
     }
+    let frame = frame(events, buffer)?;
+    file.write_all(&frame)?;
+    Ok(frame)
+}
+
+/// One frame of the file, in the memory of `buffer`.
+///
+/// # Errors
+///
+/// Events without a form, or too many for one frame: neither is known.
+pub fn frame(events: &[Event], mut buffer: Vec<u8>) -> Result<Vec<u8>, std::io::Error> {
+    const HEAD: [u8; 8] = [0; 8];
     buffer.clear();
-    let body = postcard::to_extend(events, buffer).map_err(std::io::Error::other)?;
-    let length = u32::try_from(body.len()).map_err(std::io::Error::other)?;
-    file.write_all(&length.to_le_bytes())?;
-    file.write_all(&crc32fast::hash(&body).to_le_bytes())?;
-    file.write_all(&body)?;
-    Ok(body)
+    buffer.extend(HEAD);
+    let mut frame = postcard::to_extend(events, buffer).map_err(std::io::Error::other)?;
+    let (head, body) = frame.split_at_mut(HEAD.len());
+    let (length, checksum) = head.split_at_mut(HEAD.len() / 2);
+    length.copy_from_slice(&u32::try_from(body.len()).map_err(std::io::Error::other)?.to_le_bytes());
+    checksum.copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+    Ok(frame)
 }
 
 #[cfg(test)]

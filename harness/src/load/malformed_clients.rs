@@ -1,5 +1,5 @@
-//! Bad clients: they are not users of the plan, and send what no client may. Each sends one bad frame on a connection
-//! of its own, notes what the node makes of it, and comes again with the next one, until the fault is over.
+//! Bad clients: they are not users of the plan, and send what no client may: bad frames, and forged proofs of who they are.
+//! Each sends one on a connection of its own, notes what the node makes of it, and comes again with the next one, until the fault is over.
 
 use std::{
     sync::Arc,
@@ -49,6 +49,8 @@ enum Bad {
     Body(usize),
     /// Bytes on a bare TCP connection.
     Bytes(&'static [u8]),
+    /// Somebody who is not who they say.
+    Proof(Auth),
 }
 
 type Named = (&'static str, Bad);
@@ -94,7 +96,11 @@ pub(super) fn start(world: &Arc<World>, zero: Instant) -> Vec<AbortOnDropHandle<
     let mut tasks = Vec::new();
     for (fault, planned) in (0_u32..).zip(&world.plan.faults) {
         let (clients, frames) = match world.plan.effects(&planned.fault).clients {
-            Some(ClientFault::Malformed { clients }) => (clients, Arc::new(malformed())),
+            Some(ClientFault::Malformed { clients }) => {
+                let forged = world.identity.forged("client-0").into_iter();
+                let forged = forged.map(|(name, auth)| (name, Bad::Proof(auth)));
+                (clients, Arc::new(malformed().into_iter().chain(forged).collect::<Vec<_>>()))
+            }
             Some(ClientFault::Oversize { clients }) => (clients, Arc::new(oversize())),
             Some(
                 ClientFault::ReconnectStorm { .. } | ClientFault::Slow { .. } | ClientFault::Crash { .. },
@@ -147,7 +153,14 @@ impl BadClient {
                 Err(_) => Reaction::Unreached,
             };
         }
-        let auth = Auth::Name { user: format!("client-{}", self.number) };
+        if let Bad::Proof(auth) = bad {
+            return match Session::connect(address, auth, SESSION_LIMIT).await {
+                Ok(_) => Reaction::Taken,
+                Err(SessionError::Refused(_)) => Reaction::Cut,
+                Err(_) => Reaction::Unreached,
+            };
+        }
+        let auth = self.world.identity.prove(format!("client-{}", self.number));
         let Ok(mut session) = Session::connect(address, &auth, SESSION_LIMIT).await else {
             return Reaction::Unreached;
         };
@@ -165,7 +178,7 @@ impl BadClient {
                 let send = events::Send { room, id: "oversize".into(), body: "x".repeat(*bytes) };
                 session.emit(events::SEND, &send).map(|_| ())
             }
-            Bad::Bytes(_) => Ok(()),
+            Bad::Bytes(_) | Bad::Proof(_) => Ok(()),
         };
         if sent.is_err() {
             return Reaction::Cut;
@@ -239,6 +252,7 @@ mod tests {
             Bad::Frame(frame) => frame.len(),
             Bad::Body(bytes) => *bytes,
             Bad::Bytes(bytes) => bytes.len(),
+            Bad::Proof(_) => 0,
         };
         for (name, bad) in malformed() {
             assert!(bytes(&bad) < 200, "{name}");

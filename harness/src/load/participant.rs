@@ -26,7 +26,7 @@ use std::{
 
 use chat_protocol::{
     borrowed::Send,
-    events::{self, Auth, Join, Leave, Resume},
+    events::{self, Join, Leave, Resume},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -257,7 +257,7 @@ impl Participant {
 
     fn connect(&mut self) {
         let Some(address) = self.world.nodes.get(self.node).copied() else { return };
-        let auth = Auth::Name { user: self.world.plan.user_name(self.user) };
+        let auth = self.world.identity.prove(self.world.plan.user_name(self.user));
         self.link = Link::connect(address, auth, self.script.receive_bytes());
     }
 

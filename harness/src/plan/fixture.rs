@@ -14,6 +14,7 @@ pub(crate) fn plan(seed: u64, nodes: u16, load: LoadPlan) -> Plan {
             nodes,
             writers: 1,
             partitions: 4,
+            tokens: false,
             node_flags: vec![],
             writer_flags: vec![],
             node_bug: None,

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     capacity::Trial,
     clock::Clock,
+    cluster::Spent,
     faults::player,
     gate::tally::{Window, tally},
     history::{Event, EventKind, FaultStep, HistoryFile, HistoryWriter, Recorder},
@@ -53,6 +54,7 @@ pub struct CapacityBench<'a> {
 struct Reading {
     at: Instant,
     ticks: Option<ProcessorTicks>,
+    spent: Spent,
     /// Records in the log and not in the table; `None` while the ledgers do not say.
     missing: Option<i64>,
 }
@@ -164,6 +166,8 @@ impl<'a> CapacityBench<'a> {
             trial.behind = to.missing.unwrap_or(0) - from.missing.unwrap_or(0);
             trial.disconnects = disconnects;
         }
+        trial.node_cpu_ns = ns(to.spent.nodes.saturating_sub(from.spent.nodes));
+        trial.writer_cpu_ns = ns(to.spent.writers.saturating_sub(from.spent.writers));
         (trial.busy, trial.steal) = shares(from.ticks, to.ticks);
         self.rest(&plan, cancel).await?;
         Ok(trial)
@@ -205,8 +209,9 @@ impl<'a> CapacityBench<'a> {
 
     async fn read(&self) -> Reading {
         // The time first: asking the ledgers takes a moment.
-        let (at, ticks) = (Instant::now(), processor_ticks());
-        Reading { at, ticks, missing: self.verifier.backlog().await.ok().map(|it| it.records()) }
+        let (at, ticks, spent) =
+            (Instant::now(), processor_ticks(), self.deployment.sut.cluster.spent().await);
+        Reading { at, ticks, spent, missing: self.verifier.backlog().await.ok().map(|it| it.records()) }
     }
 
     /// Waits until everything that was logged is stored.
@@ -265,6 +270,10 @@ fn shares(from: Option<ProcessorTicks>, to: Option<ProcessorTicks>) -> (f64, f64
     let all = to.all.saturating_sub(from.all).max(1) as f64;
     let share = |from: u64, to: u64| to.saturating_sub(from) as f64 / all;
     (1.0 - share(from.idle, to.idle), share(from.stolen, to.stolen))
+}
+
+fn ns(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn ms(length: Duration) -> u64 {

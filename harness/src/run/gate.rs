@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{LEAD, Request, RunError, deployment, folder::RunFolder, limits};
 use crate::{
     clock::Clock,
-    cluster::{Binaries, Cluster, ClusterSpec},
+    cluster::{Binaries, Cluster, ClusterSpec, Spent},
     environment::{Endpoints, Environment, EnvironmentSpec, Schema},
     gate::{
         self, Arm, Slice, order,
@@ -23,8 +23,8 @@ use crate::{
     },
     history::{Event, HistoryFile, HistoryWriter, Recorder},
     load::{LiveStats, Load, LoadTargets},
-    os::{ProcessorTicks, process::cpu_time, processor_ticks},
-    plan::{Arrivals, Plan, ProcessName},
+    os::{ProcessorTicks, processor_ticks},
+    plan::{Arrivals, Plan},
     progress::Progress,
     target::reference::{self, Names},
     verifier, wait,
@@ -69,8 +69,7 @@ struct Side {
 /// What the kernel tells at one moment.
 struct Reading {
     at_us: u64,
-    node_cpu: Duration,
-    writer_cpu: Duration,
+    spent: Spent,
     ticks: Option<ProcessorTicks>,
 }
 
@@ -151,8 +150,8 @@ impl<'a> Bench<'a> {
                 round,
                 pair: it.pair,
                 arm: it.arm,
-                node_cpu_ns: cpu_ns(it.from.node_cpu, it.to.node_cpu),
-                writer_cpu_ns: cpu_ns(it.from.writer_cpu, it.to.writer_cpu),
+                node_cpu_ns: cpu_ns(it.from.spent.nodes, it.to.spent.nodes),
+                writer_cpu_ns: cpu_ns(it.from.spent.writers, it.to.spent.writers),
                 receipts,
                 rows,
                 due,
@@ -274,15 +273,8 @@ impl<'a> Bench<'a> {
     }
 
     async fn read(&self, cluster: &Cluster) -> Reading {
-        let (mut node_cpu, mut writer_cpu) = (Duration::ZERO, Duration::ZERO);
-        for (name, pid) in cluster.pids().await {
-            let spent = cpu_time(pid).unwrap_or_default();
-            match name {
-                ProcessName::Node(_) => node_cpu += spent,
-                ProcessName::Writer(_) => writer_cpu += spent,
-            }
-        }
-        Reading { at_us: self.clock.now_us(), node_cpu, writer_cpu, ticks: processor_ticks() }
+        let spent = cluster.spent().await;
+        Reading { at_us: self.clock.now_us(), spent, ticks: processor_ticks() }
     }
 
     /// Takes the services down.

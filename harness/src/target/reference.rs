@@ -1,6 +1,7 @@
 //! The reference cluster of this repository: chat-node and chat-writer.
 
 pub mod dead_letter;
+pub mod identity;
 pub mod lifecycle;
 pub mod metrics;
 
@@ -8,7 +9,7 @@ use std::net::SocketAddr;
 
 use crate::{
     environment::Endpoints,
-    plan::{ClusterPlan, ProcessName},
+    plan::{ClusterPlan, Plan, ProcessName},
 };
 
 /// Where a process says whether it should be given work: 200 when it is ready, otherwise what is missing.
@@ -69,15 +70,21 @@ pub fn burn_cpu_flag(percent: u32) -> String {
 }
 
 /// What a process is told in its environment, as everybody may read its arguments: whatever can hold a password.
-pub fn secrets(name: ProcessName, at: &Endpoints) -> Vec<(String, String)> {
+pub fn secrets(name: ProcessName, at: &Endpoints, plan: &Plan) -> Vec<(String, String)> {
     let options = at.kafka_options.iter().map(|(key, value)| format!("{key}={value}"));
     let options = options.collect::<Vec<_>>().join("\n");
-    let (prefix, redis) = match name {
-        ProcessName::Node(_) => ("CHAT_NODE", Some(("REDIS_URL", at.redis_url.clone()))),
-        ProcessName::Writer(_) => ("CHAT_WRITER", None),
+    let (prefix, of_nodes) = match name {
+        ProcessName::Node(_) => {
+            let keys = identity::token_key(plan).map(|key| ("TOKEN_KEYS", key));
+            ("CHAT_NODE", [Some(("REDIS_URL", at.redis_url.clone())), keys])
+        }
+        ProcessName::Writer(_) => ("CHAT_WRITER", [None, None]),
     };
     let options = (!options.is_empty()).then_some(("KAFKA_OPTIONS", options));
-    let told = [("POSTGRES_URL", at.postgres_url.clone())].into_iter().chain(redis).chain(options);
+    let told = [("POSTGRES_URL", at.postgres_url.clone())]
+        .into_iter()
+        .chain(of_nodes.into_iter().flatten())
+        .chain(options);
     told.map(|(what, value)| (format!("{prefix}_{what}"), value)).collect()
 }
 

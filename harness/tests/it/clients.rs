@@ -130,7 +130,7 @@ async fn bad_frames_are_refused_and_hurt_nobody() {
         println!("{} times {}: {:?}", bad.times, bad.frame, bad.treated);
     }
     let kinds: BTreeSet<&str> = history.bad_frames().iter().map(|bad| bad.frame.as_str()).collect();
-    assert_eq!(kinds.len(), 16, "every kind was sent");
+    assert_eq!(kinds.len(), 22, "every kind was sent");
     assert!(history.bad_frames().iter().all(|bad| bad.treated != Reaction::Taken));
     let lost = (0..plan.load.users).map(|user| lost_and_resumed(&history, user, span(&plan, &history, 0)).0);
     assert_eq!(lost.sum::<usize>(), 0, "users lost sessions");

@@ -6,8 +6,10 @@ use std::{
     time::Duration,
 };
 
+use chat_protocol::events::Auth;
 use harness::{
     plan::{ProcessName, Service},
+    target::reference::identity::Identity,
     wait,
 };
 use sqlx::Connection;
@@ -57,9 +59,9 @@ fn chromium() {
     }
 }
 
-/// Where the pictures of the story are kept.
-fn pictures() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page-pictures");
+/// Where the pictures of a story are kept.
+fn pictures(story: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("page-{story}"));
     drop(std::fs::remove_dir_all(&folder));
     std::fs::create_dir_all(&folder).unwrap();
     folder
@@ -75,7 +77,7 @@ async fn people_in_browsers_lose_nothing_while_the_cluster_breaks() {
     let deployment = testbed::Deployment::up("page", &plan, out.path()).await;
 
     let nodes = deployment.sut.cluster.node_addresses();
-    let pictures = pictures();
+    let pictures = pictures("pictures");
     let mut story = tokio::process::Command::new("node")
         .arg("story.mjs")
         .arg(&pictures)
@@ -113,6 +115,41 @@ async fn people_in_browsers_lose_nothing_while_the_cluster_breaks() {
     assert!(status.success(), "{status}; pictures in {}", pictures.display());
     assert!(said.last().is_some_and(|last| last.starts_with("told ")), "{said:?}");
     assert!(files(&pictures).len() >= 30);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_sign_in_by_token_where_names_are_not_believed() {
+    let _alone = testbed::alone().await;
+    chromium();
+    let package = npm::installed(&manifest_dir().join("tests/browser"), "browser");
+    let out = tempfile::tempdir().unwrap();
+    let mut plan = testbed::quiet(15, 1);
+    plan.cluster.tokens = true;
+    let deployment = testbed::Deployment::up("token", &plan, out.path()).await;
+
+    let identity = Identity::of(&plan);
+    let forged = identity.forged("Ann");
+    let token = |auth: &Auth| match auth {
+        Auth::Token { token } => token.clone(),
+        Auth::Name { .. } => unreachable!("the plan has tokens"),
+    };
+    let forged = |name: &str| token(&forged.iter().find(|(its, _)| *its == name).unwrap().1);
+    let pictures = pictures("token");
+    let story = tokio::process::Command::new("node")
+        .arg("token.mjs")
+        .arg(&pictures)
+        .arg(format!("http://{}", deployment.sut.cluster.node_addresses()[0]))
+        .env("TOKEN", token(&identity.prove("Ann Ó".to_owned())))
+        .env("EXPIRED", forged("a token that has ended"))
+        .env("FORGED", forged("a token signed by anybody"))
+        .current_dir(&package)
+        .kill_on_drop(true)
+        .output();
+    let told = tokio::time::timeout(STORY_LIMIT, story).await;
+    deployment.down().await;
+    let told = told.expect("the story did not end in time").unwrap();
+    assert!(told.status.success(), "{told:?}; pictures in {}", pictures.display());
+    assert_eq!(files(&pictures).len(), 8);
 }
 
 /// What the story asks for: `stop kafka`, `start kafka`, `kill node-1`, `start node-1`, `store ROOM COUNT`.

@@ -17,13 +17,15 @@ use serde::Serialize;
 use crate::{
     config::Config,
     health::{Health, Readiness},
-    identity, page,
+    identity::{self, SignIn},
+    page,
 };
 
 #[derive(Clone)]
 struct Known {
     name: Arc<str>,
     topology: Topology,
+    sign_in: SignIn,
     health: Arc<Health>,
     metrics: PrometheusHandle,
 }
@@ -33,6 +35,7 @@ struct Known {
 struct About {
     node: Arc<str>,
     topology: Topology,
+    sign_in: SignIn,
     #[serde(flatten)]
     readiness: Readiness,
 }
@@ -46,7 +49,7 @@ pub fn routes(config: &Config, health: Arc<Health>, metrics: PrometheusHandle) -
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(render))
-        .with_state(Known { name, topology, health, metrics })
+        .with_state(Known { name, topology, sign_in: SignIn::of(config), health, metrics })
 }
 
 /// Lets nobody talk to a node that is broken. Here, and not where sessions begin: a client that its transport failed comes
@@ -72,10 +75,10 @@ async fn healthz(State(known): State<Known>) -> Response {
 
 /// 200 whatever is missing: it is an answer, not a probe.
 async fn about(State(known): State<Known>) -> Json<About> {
-    let Known { name, topology, health, .. } = known;
+    let Known { name, topology, sign_in, health, .. } = known;
     // Reasons are for those who run it, and name what they have.
     let readiness = Readiness { reasons: BTreeMap::new(), ..health.readiness() };
-    Json(About { node: name, topology, readiness })
+    Json(About { node: name, topology, sign_in, readiness })
 }
 
 async fn readyz(State(known): State<Known>) -> (StatusCode, Json<Readiness>) {

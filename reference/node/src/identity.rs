@@ -25,6 +25,23 @@ pub enum Unknown {
     NameOnly,
 }
 
+/// How people prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignIn {
+    /// By any name: development mode.
+    Name,
+    /// By a token.
+    Token,
+}
+
+impl SignIn {
+    /// What this node asks for.
+    pub fn of(config: &Config) -> Self {
+        if config.development() { Self::Name } else { Self::Token }
+    }
+}
+
 /// The user that connects.
 ///
 /// # Errors

@@ -173,7 +173,8 @@ impl Member {
     }
 }
 
-fn encode(position: Option<Position>, record: &ChatRecord, replayed: bool) -> Option<Box<RawValue>> {
+/// The event as every member gets it.
+pub fn encode(position: Option<Position>, record: &ChatRecord, replayed: bool) -> Option<Box<RawValue>> {
     let message = borrowed::Message { position, record: record.into(), replayed };
     serde_json::value::to_raw_value(&message).ok()
 }

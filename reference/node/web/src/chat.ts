@@ -4,6 +4,7 @@
 // every connection asks to `resume` from there. A room seen for the first time is joined, and then tied to its history:
 // the newest page ends at some offset, and `resume` from the next one brings what lies between the page and the present.
 
+import type { Person } from "./auth";
 import { Link } from "./link";
 import { keep, recall } from "./memory";
 import { Outbox } from "./outbox";
@@ -28,6 +29,7 @@ const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 const backoff = (attempt: number) => Math.min(RETRY_MS.most, RETRY_MS.least * 2 ** attempt);
 
 export class Chat {
+  readonly user: string;
   readonly rooms = new Map<string, Room>();
   active = "";
   state: State = "offline";
@@ -50,14 +52,15 @@ export class Chat {
   /** Whether somebody looks at the newest message of the active room. */
   #looking = true;
 
-  constructor(readonly user: string, changed: () => void, refused: (why: string) => void) {
+  constructor(person: Person, changed: () => void, refused: (why: string) => void) {
+    this.user = person.user;
     this.#changed = changed;
-    this.outbox = new Outbox(user, () => {
+    this.outbox = new Outbox(person.user, () => {
       this.#sendAll();
       changed();
     });
     for (const name of recall<string[]>(this.#key("rooms"), [DEFAULT_ROOM])) this.#open(name);
-    this.#link = new Link(user, {
+    this.#link = new Link(person, {
       connected: () => this.#connected(),
       lost: (why) => this.#lost(why),
       refused,

@@ -2,7 +2,7 @@
 
 import { io, type Socket } from "socket.io-client";
 
-import { credentials } from "./auth";
+import { credentials, type Person } from "./auth";
 import type { About, Reply, Verbs } from "./protocol";
 
 /** Longest wait for the answer to a verb. A node answers a `send` within its ack time-out, 5 s unless told otherwise. */
@@ -20,7 +20,7 @@ export interface Events {
   connected(): void;
   /** The connection has ended, or could not be made; `why` is the node's own word if it said one. */
   lost(why?: string): void;
-  /** The node does not want this name. */
+  /** The node does not believe this person. */
   refused(why: string): void;
   /** The connection may be dead without having ended. */
   doubted(): void;
@@ -37,10 +37,10 @@ export class Link {
   #events: Events;
   #ended = new AbortController();
 
-  constructor(user: string, events: Events) {
+  constructor(person: Person, events: Events) {
     this.#events = events;
     this.socket = io({
-      auth: (give) => void credentials(user).then(give),
+      auth: credentials(person),
       transports: ["websocket", "polling"],
       // Where something between keeps WebSockets out, polling is tried as well.
       tryAllTransports: true,

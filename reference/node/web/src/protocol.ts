@@ -66,6 +66,8 @@ export interface About {
   missing: string[];
   degraded: string[];
   draining: boolean;
+  /** How people prove who they are. */
+  sign_in: "name" | "token";
 }
 
 /** Codes after which the same send may succeed later. Every other one is final. */

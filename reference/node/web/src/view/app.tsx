@@ -1,5 +1,6 @@
 import { useEffect, useReducer, useState } from "preact/hooks";
 
+import { personOf, tokenOf, type Person } from "../auth";
 import { Chat } from "../chat";
 import { keep, recall } from "../memory";
 import { RoomView } from "./room";
@@ -14,21 +15,36 @@ const roomOfAddress = (): string => {
   }
 };
 
+/** Who comes with a token in the address, which must not stay there; or who this tab knows, or the last one here. */
+function arriving(): Person | undefined {
+  const token = tokenOf(location.hash);
+  if (token) history.replaceState(null, "", location.pathname + location.search);
+  const known = () => recall<Person | undefined>("person", undefined, sessionStorage) ?? recall<Person | undefined>("person", undefined);
+  return (token ? personOf(token) : undefined) ?? known();
+}
+
+function forget(): void {
+  keep("person", undefined, sessionStorage);
+  keep("person", undefined);
+}
+
 export function App() {
-  // A tab keeps its own name; a new one begins with the last that was used here.
-  const [user, setUser] = useState<string>(() => recall("user", "", sessionStorage) || recall("user", ""));
+  const [person, setPerson] = useState(arriving);
   const [why, setWhy] = useState<string>();
   const [chat, setChat] = useState<Chat>();
   const [view, setView] = useState<"rooms" | "room">("room");
   const [, changed] = useReducer<number, void>((n) => n + 1, 0);
 
   useEffect(() => {
-    if (!user) return setChat(undefined);
-    keep("user", user, sessionStorage);
-    keep("user", user);
-    const made = new Chat(user, () => changed(), (reason) => {
+    if (!person) return setChat(undefined);
+    keep("person", person, sessionStorage);
+    keep("person", person);
+    // To be offered again after signing out.
+    keep("name", person.user);
+    const made = new Chat(person, () => changed(), (reason) => {
+      forget();
       setWhy(reason);
-      setUser("");
+      setPerson(undefined);
     });
     const follow = () => made.show(roomOfAddress() || [...made.rooms.keys()][0] || "lobby");
     follow();
@@ -41,17 +57,17 @@ export function App() {
       document.removeEventListener("visibilitychange", seen);
       made.end();
     };
-  }, [user]);
+  }, [person]);
 
   const unread = chat ? [...chat.rooms.values()].reduce((sum, room) => sum + room.unread, 0) : 0;
   useEffect(() => {
     document.title = `${unread ? `(${unread}) ` : ""}${chat?.active ? `${chat.active} · ` : ""}Squall chat`;
   });
 
-  if (!user) {
-    return <SignIn known={recall("user", "")} why={why} enter={(name) => {
+  if (!person) {
+    return <SignIn known={recall("name", "")} why={why} enter={(entering) => {
       setWhy(undefined);
-      setUser(name);
+      setPerson(entering);
     }} />;
   }
   if (!chat?.room) return null;
@@ -61,8 +77,8 @@ export function App() {
     setView("room");
   };
   const signOut = () => {
-    keep("user", undefined, sessionStorage);
-    setUser("");
+    forget();
+    setPerson(undefined);
   };
   return (
     <main class="chat" data-view={view}>
