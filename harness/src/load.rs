@@ -196,7 +196,7 @@ impl Load {
         let bodies = Bodies::of(&arrivals, PREPARED_MAX_BYTES);
         let zero = OnceLock::new();
         let strokes = Strokes::of(&plan);
-        let (nodes, identity) = (targets.nodes, Identity::of(&plan));
+        let (nodes, identity) = (targets.nodes, Identity::of(&plan.cluster));
         let world =
             Arc::new(World { plan, identity, arrivals, strokes, bodies, nodes, recorder, stats, zero });
 

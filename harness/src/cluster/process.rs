@@ -55,7 +55,7 @@ impl Launch {
         let args = reference::arguments(name, listen, &endpoints, &spec.names, &spec.plan.cluster);
         let clock = WallClock::of(name, spec.plan, &spec.logs)?;
         let mut env = vec![("RUST_BACKTRACE".to_owned(), "1".to_owned())];
-        env.extend(reference::secrets(name, &endpoints, spec.plan));
+        env.extend(reference::secrets(name, &endpoints, &spec.plan.cluster));
         let mut preloads = Vec::new();
         if let Some(clock) = &clock {
             preloads.push(clock.library().display().to_string());

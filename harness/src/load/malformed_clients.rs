@@ -1,5 +1,6 @@
 //! Bad clients: they are not users of the plan, and send what no client may: bad frames, and forged proofs of who they are.
-//! Each sends one on a connection of its own, notes what the node makes of it, and comes again with the next one, until the fault is over.
+//! Each sends one on a connection of its own, notes what the node makes of it, and comes again with the next one, until the
+//! fault is over.
 
 use std::{
     sync::Arc,

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use crate::{
     environment::Endpoints,
-    plan::{ClusterPlan, Plan, ProcessName},
+    plan::{ClusterPlan, ProcessName},
 };
 
 /// Where a process says whether it should be given work: 200 when it is ready, otherwise what is missing.
@@ -70,12 +70,12 @@ pub fn burn_cpu_flag(percent: u32) -> String {
 }
 
 /// What a process is told in its environment, as everybody may read its arguments: whatever can hold a password.
-pub fn secrets(name: ProcessName, at: &Endpoints, plan: &Plan) -> Vec<(String, String)> {
+pub fn secrets(name: ProcessName, at: &Endpoints, plan: &ClusterPlan) -> Vec<(String, String)> {
     let options = at.kafka_options.iter().map(|(key, value)| format!("{key}={value}"));
     let options = options.collect::<Vec<_>>().join("\n");
     let (prefix, of_nodes) = match name {
         ProcessName::Node(_) => {
-            let keys = identity::token_key(plan).map(|key| ("TOKEN_KEYS", key));
+            let keys = identity::token_key(plan).map(|key| ("TOKEN_KEYS", key.to_owned()));
             ("CHAT_NODE", [Some(("REDIS_URL", at.redis_url.clone())), keys])
         }
         ProcessName::Writer(_) => ("CHAT_WRITER", [None, None]),

@@ -127,7 +127,7 @@ async fn people_sign_in_by_token_where_names_are_not_believed() {
     plan.cluster.tokens = true;
     let deployment = testbed::Deployment::up("token", &plan, out.path()).await;
 
-    let identity = Identity::of(&plan);
+    let identity = Identity::of(&plan.cluster);
     let forged = identity.forged("Ann");
     let token = |auth: &Auth| match auth {
         Auth::Token { token } => token.clone(),

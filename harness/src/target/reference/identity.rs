@@ -6,17 +6,19 @@ use chat_protocol::{
     token::{Claims, DEVELOPMENT_KEY, Key},
 };
 
-use crate::plan::Plan;
+use crate::plan::ClusterPlan;
 
 /// Nodes take it where nothing else is said.
 const ISSUER: &str = "chat";
 /// The end of every token, in seconds since the Unix epoch: the year 2100, later than any fault sets a node's clock.
 const EXPIRES_S: u64 = 4_102_444_800;
 
-/// The key that nodes of this plan believe, where they are given one. It is of the seed, as every choice: what it guards is
-/// a cluster on this machine's own addresses, for as long as the run.
-pub fn token_key(plan: &Plan) -> Option<String> {
-    plan.cluster.tokens.then(|| format!("key-of-the-run-with-the-seed-{:020}", plan.seed))
+/// What the nodes of every run believe. No secret: it guards a cluster on this machine's own addresses, for as long as a run.
+const KEY: &str = "signed-by-squall-for-the-users-of-its-load";
+
+/// The key that nodes of this cluster are given, if any.
+pub fn token_key(cluster: &ClusterPlan) -> Option<&'static str> {
+    cluster.tokens.then_some(KEY)
 }
 
 /// Says who the users of a load are.
@@ -24,9 +26,9 @@ pub fn token_key(plan: &Plan) -> Option<String> {
 pub struct Identity(Option<Key>);
 
 impl Identity {
-    /// As the plan has it.
-    pub fn of(plan: &Plan) -> Self {
-        Self(token_key(plan).and_then(|key| Key::new(key.as_bytes()).ok()))
+    /// As the plan of their cluster has it.
+    pub fn of(cluster: &ClusterPlan) -> Self {
+        Self(token_key(cluster).and_then(|key| Key::new(key.as_bytes()).ok()))
     }
 
     /// The proof of a user, signed anew for every connection.
@@ -73,7 +75,7 @@ mod tests {
     use super::*;
 
     fn key() -> Key {
-        Key::new("a key of the thirty-two bytes that it takes".as_bytes()).unwrap()
+        Key::new(KEY.as_bytes()).unwrap()
     }
 
     fn checked(auth: &Auth) -> Option<Result<String, BadToken>> {
