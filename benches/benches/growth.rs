@@ -9,11 +9,13 @@
 #![recursion_limit = "256"] // the future that brings a cluster up is deep
 
 use std::{
-    fmt::Write as _,
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
-use chat_benches::Fallible;
+use chat_benches::{Fallible, samples};
+use chat_node::room;
+use chat_protocol::Position;
 use harness::{
     capacity::Trial,
     clock::Clock,
@@ -26,6 +28,11 @@ use harness::{
     },
     run::{Request, capacity::CapacityBench, folder::RunFolder, limits},
     scenario::{Choices, library},
+};
+use tokio::{
+    io::AsyncReadExt as _,
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -98,6 +105,9 @@ async fn main() -> Fallible<()> {
     for axis in AXES.iter().filter(|axis| asked.is_empty() || asked.iter().any(|it| it == axis.name)) {
         let points = Box::pin(measure(axis, &out)).await?;
         print(axis, &points)?;
+        if axis.name == "members" {
+            limit().await?;
+        }
         page.push_str(&plots(axis, &points));
     }
     page.push_str("</main></body></html>");
@@ -141,12 +151,59 @@ async fn measure(axis: &Axis, out: &Path) -> Fallible<Vec<(Trial, f64)>> {
     Ok(points)
 }
 
+/// What no node can do better: a bare thread that writes the frame of one message to as many sockets as a room has members,
+/// each of which somebody reads. Its processor time has the kernel's part in it, as a node's has.
+async fn limit() -> Fallible<()> {
+    const SOCKETS: usize = 1_000;
+    const MESSAGES: usize = 100;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let mut sockets = Vec::with_capacity(SOCKETS);
+    let mut readers = JoinSet::new();
+    for _ in 0..SOCKETS {
+        let (reader, accepted) = tokio::join!(TcpStream::connect(listener.local_addr()?), listener.accept());
+        let socket = accepted?.0.into_std()?;
+        socket.set_nonblocking(false)?;
+        socket.set_nodelay(true)?;
+        sockets.push(socket);
+        let mut reader = reader?;
+        readers.spawn(async move {
+            let mut buffer = [0; 4_096];
+            while let Ok(1..) = reader.read(&mut buffer).await {}
+        });
+    }
+    let here = Position { partition: 7, offset: 123_456 };
+    let event = room::encode(Some(here), &samples::record(here.offset), false).ok_or("no event")?;
+    // `42["message",` and `]`, behind the four bytes of a WebSocket's head.
+    let frame = vec![b'x'; event.get().len() + 18];
+    let spent = || -> Fallible<u64> {
+        let told = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+        Ok(told.split(' ').next().unwrap_or_default().parse()?)
+    };
+    let writing = tokio::task::spawn_blocking(move || -> Fallible<f64> {
+        let before = spent()?;
+        for _ in 0..MESSAGES {
+            for socket in &mut sockets {
+                std::io::Write::write_all(socket, &frame)?;
+            }
+        }
+        Ok(ns_each(spent()? - before, (SOCKETS * MESSAGES) as u64))
+    });
+    let each = writing.await??;
+    readers.join_all().await;
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "\nLimit: a bare thread that writes the frame to {SOCKETS} sockets spends {:.2} µs on each.",
+        each / 1_000.0
+    )?;
+    Ok(())
+}
+
 fn ns_each(cpu_ns: u64, of: u64) -> f64 {
     cpu_ns as f64 / of.max(1) as f64
 }
 
 fn print(axis: &Axis, points: &[(Trial, f64)]) -> std::io::Result<()> {
-    use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     writeln!(out, "\n**{}**\n", axis.title)?;
     writeln!(
@@ -213,7 +270,7 @@ fn plots(axis: &Axis, points: &[(Trial, f64)]) -> String {
             limits: &[],
             marks: &[],
         };
-        let _ = write!(section, "{}", curve.draw());
+        section.push_str(&curve.draw());
     }
     section.push_str("</section>");
     section

@@ -14,6 +14,7 @@
 //! A stored measurement is never a baseline: two runs of one build on shared machines differ by more than a regression.
 
 pub mod calibration;
+pub mod characteristic;
 pub mod judgement;
 pub mod metric;
 pub mod render;

@@ -13,7 +13,7 @@ use crate::{
     gate::{
         PAIRS_PER_ROUND, ROUNDS_PER_LOOK, Slice,
         calibration::{Draw, Rates, resample},
-        judge,
+        characteristic, judge,
         judgement::{Judgement, Look, Objectives, valid_pairs},
         render::GateReport,
     },
@@ -129,6 +129,11 @@ async fn measure(
     let judgement = measured?;
     down?;
     let Some(judgement) = judgement else {
+        if args.plant.is_none() {
+            let points = characteristic::characteristic(&slices, RESAMPLED_GATES);
+            let setting = format!("{RESAMPLED_GATES} gates a point, drawn from {} slices", slices.len());
+            errors::write(&folder.join("calibration.html"), &characteristic::page(&points, &setting))?;
+        }
         errors::print(&calibration(&slices, args.plant.is_some(), &folder));
         return Ok(Exit::Holds);
     };

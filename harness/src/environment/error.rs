@@ -212,6 +212,12 @@ pub enum EnvironmentError {
         /// What PostgreSQL said.
         reason: String,
     },
+    /// Something between a session and PostgreSQL keeps its settings back.
+    #[error("the address of postgres is that of a pooler (PgBouncer or its like): {reason}")]
+    Pooler {
+        /// How it shows.
+        reason: String,
+    },
     /// Several things went wrong on the way down, each of its own.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; and "))]
     Several(Vec<EnvironmentError>),
@@ -289,6 +295,9 @@ impl EnvironmentError {
             Self::Several(errors) => errors.first().map_or("run it again", Self::help),
             Self::NoAddresses => "give --postgres-url, --redis-url and --kafka-brokers",
             Self::NoSchema { .. } => "as the database's owner: GRANT CREATE ON DATABASE <database> TO <user>",
+            Self::Pooler { .. } => {
+                "give the address of PostgreSQL itself: writers rely on limits of their sessions, and a run on a schema of its own"
+            }
             Self::Untrusted { what: Service::Postgres, .. } => {
                 "name the file of its authorities in the URL: --postgres-url 'postgres://…?sslmode=verify-full&sslrootcert=FILE'"
             }

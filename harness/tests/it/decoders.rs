@@ -6,6 +6,7 @@ use std::{
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    time::Duration,
 };
 
 use chat_protocol::{
@@ -17,12 +18,17 @@ use chat_protocol::{
 use harness::{
     clock::Clock,
     history::{EventKind, FaultStep, History, HistoryWriter, Ledger, Lifecycle, Phase, Reaction, Reason},
-    load::socket_io::codec,
-    plan::Plan,
+    load::socket_io::{
+        Session, SessionError,
+        codec::{self, Incoming},
+    },
+    plan::{Plan, ProcessName},
     scenario::Scenario,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde_json::json;
+use tokio_tungstenite::tungstenite::Message as WsMessage;
 
 use crate::testbed;
 
@@ -104,6 +110,71 @@ fn frames_of_socket_io_are_read_or_refused() {
         let _ = format!("{:?}", serde_json::from_slice::<Message<'_>>(bytes));
         let _ = format!("{:?}", serde_json::from_slice::<Send<'_>>(bytes));
     });
+}
+
+/// A running node, as its readers cannot be had without it: whatever it makes of the frames, it answers or ends the connection,
+/// and lives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_lives_through_damaged_frames() {
+    const FRAMES_PER_SESSION: u32 = 50;
+    const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+    let _alone = testbed::alone().await;
+    let out = tempfile::tempdir().unwrap();
+    let deployment = testbed::Deployment::up("damaged", &testbed::quiet(62, 1), out.path()).await;
+    let cluster = &deployment.sut.cluster;
+    let (address, pids) = (cluster.address(ProcessName::Node(1)).unwrap(), cluster.pids().await);
+    let position = r#"{"partition":3,"offset":42}"#;
+    let frames = [
+        r#"4217["join",{"room":"r"}]"#.to_owned(),
+        r#"4217["send",{"room":"r","id":"m1","body":"x\n"}]"#.to_owned(),
+        format!(r#"4217["resume",{{"room":"r","position":{position}}}]"#),
+        r#"4217["history",{"room":"r","before":42,"limit":50}]"#.to_owned(),
+        r#"4217["presence",{"room":"r"}]"#.to_owned(),
+        r#"42["typing",{"room":"r"}]"#.to_owned(),
+        r#"4217["leave",{"room":"r"}]"#.to_owned(),
+        r#"451-["send",{"_placeholder":true,"num":0}]"#.to_owned(),
+        r#"40/other,{"user":"ann"}"#.to_owned(),
+        "3".to_owned(),
+    ];
+    let mut rng = ChaCha8Rng::seed_from_u64(32);
+    let (mut sessions, mut cut, mut silent) = (0, 0, 0);
+    for _ in 0..INPUTS / FRAMES_PER_SESSION {
+        let mut session = Session::connect(address, &json!({ "user": "ann" }), ANSWER_LIMIT).await.unwrap();
+        sessions += 1;
+        let sent = (0..FRAMES_PER_SESSION).try_for_each(|_| {
+            let frame = damaged(frames[rng.random_range(0..frames.len())].as_bytes(), &mut rng);
+            session.send_frame(WsMessage::text(String::from_utf8_lossy(&frame).into_owned()))
+        });
+        let last = sent.and_then(|()| session.emit("presence", &json!({ "room": "r" })));
+        let end = async {
+            loop {
+                match session.next().await {
+                    Ok(frame) => match frame.read() {
+                        Ok(Incoming::Ack { id, .. }) if last.as_ref().is_ok_and(|last| *last == id) => {
+                            return false;
+                        }
+                        _ => {}
+                    },
+                    Err(SessionError::Codec(_)) => {}
+                    Err(_) => return true,
+                }
+            }
+        };
+        match tokio::time::timeout(ANSWER_LIMIT, end).await {
+            Ok(is_cut) => cut += u32::from(is_cut),
+            // Some frames mean goodbye to the namespace, after which there is nothing to answer.
+            Err(_) => silent += 1,
+        }
+    }
+    println!("{sessions} sessions: {cut} cut, {silent} silent");
+    assert!(silent * 10 < sessions, "{silent} of {sessions} were neither answered nor ended");
+    assert_eq!(cluster.pids().await, pids, "a process ended");
+    let log = fs::read_to_string(out.path().join("logs/node-1.log")).unwrap();
+    assert!(!log.contains("panicked"), "{log}");
+    let mut session = Session::connect(address, &json!({ "user": "bob" }), ANSWER_LIMIT).await.unwrap();
+    session.emit("join", &json!({ "room": "r" })).unwrap();
+    tokio::time::timeout(ANSWER_LIMIT, session.next()).await.unwrap().unwrap();
+    deployment.down().await;
 }
 
 #[test]

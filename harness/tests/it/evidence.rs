@@ -250,6 +250,12 @@ async fn on_a_cluster(name: &str, seed: u64, look: impl AsyncFnOnce(&SystemUnder
     let mut wrong = Vec::new();
     look(&deployment.sut, &mut wrong).await;
     deployment.down().await;
+    if !wrong.is_empty() {
+        for process in plan.processes() {
+            let log = out.path().join(format!("logs/{process}.log"));
+            println!("{}:\n{}", log.display(), std::fs::read_to_string(&log).unwrap_or_default());
+        }
+    }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

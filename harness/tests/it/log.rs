@@ -187,3 +187,17 @@ async fn a_producer_that_gave_up_for_good_is_said_to() {
     ground.deployment.down().await;
     assert!(said[1]["ok"].is_object(), "{said:?}");
 }
+
+/// Clients of Kafka wait for brokers when they are dropped; a node that ends drops none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_ends_in_time_while_kafka_does_not_answer() {
+    let _alone = testbed::alone().await;
+    let ground = Ground::of("ends", &[]).await;
+    let sut = &ground.deployment.sut;
+    sut.environment.pause(Service::Kafka).await.unwrap();
+    ground.until_answered("/readyz", 503, &["kafka"]).await;
+    let ended = sut.cluster.terminate(NODE).await;
+    sut.environment.unpause(Service::Kafka).await.unwrap();
+    ground.deployment.down().await;
+    ended.unwrap();
+}

@@ -16,6 +16,7 @@ mod log;
 mod npm;
 mod page;
 mod planted;
+mod pooler;
 mod relay;
 mod scenarios;
 mod services;

@@ -89,7 +89,7 @@ impl Archive {
             let answer = timeout(limits::HISTORY_WAIT, sqlx::query("select 1").execute(&pool)).await;
             health.postgres_answers(matches!(answer, Ok(Ok(_))));
             if let Ok(Err(error)) = &answer
-                && error.to_string().contains("certificate")
+                && postgres::advice(error).is_some()
             {
                 health.refused("postgres", postgres::said(error));
             }

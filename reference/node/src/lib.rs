@@ -63,7 +63,10 @@ fn start(config: config::Config) -> u8 {
             return EXIT_PANIC;
         }
     };
-    match runtime.block_on(serve::serve(config)) {
+    let served = runtime.block_on(serve::serve(config));
+    // Dropped, it would wait for every blocking task, and for what its tasks own: a Kafka client waits for its threads.
+    runtime.shutdown_background();
+    match served {
         Ok(code) => code,
         Err(error) => {
             tracing::error!(%error, "cannot start");

@@ -19,16 +19,24 @@ pub fn url(text: &str) -> Result<PgConnectOptions, String> {
     text.parse().map_err(|error: sqlx::Error| wrong(&error.to_string()))
 }
 
-/// What an error says, and what is to be done when the server's certificate is not trusted.
-pub fn said(error: &sqlx::Error) -> String {
+/// What to do about a pooler on the way.
+pub const GO_PAST_THE_POOLER: &str = "a pooler (PgBouncer or its like) is on the way, and keeps the settings of a session from PostgreSQL: give the address of \
+     PostgreSQL itself";
+
+/// What is to be done about an error that does not pass by itself.
+pub fn advice(error: &sqlx::Error) -> Option<&'static str> {
     let said = error.to_string();
     // As rustls says it, through whichever kind of error.
     if said.contains("certificate") {
-        return format!(
-            "{said}; name the file of its authorities in the URL: ?sslmode=verify-full&sslrootcert=FILE"
-        );
+        return Some("name the file of its authorities in the URL: ?sslmode=verify-full&sslrootcert=FILE");
     }
-    said
+    // PgBouncer's words, and those of who does as it does.
+    said.contains("unsupported startup parameter").then_some(GO_PAST_THE_POOLER)
+}
+
+/// What an error says, and what is to be done about it.
+pub fn said(error: &sqlx::Error) -> String {
+    advice(error).map_or_else(|| error.to_string(), |advice| format!("{error}; {advice}"))
 }
 
 #[cfg(test)]

@@ -10,6 +10,9 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::bugs::Bug;
 
+/// A setting that nobody else makes: where it does not arrive, neither do the others.
+pub const SESSION_MARK: (&str, &str) = ("chat_writer.session", "own");
+
 /// Writes the Kafka log of chat messages to PostgreSQL in batches; pauses while the database is away.
 #[derive(Parser, Clone)]
 #[command(name = "chat-writer", version)]
@@ -154,6 +157,7 @@ impl Config {
     pub fn postgres(&self) -> PgConnectOptions {
         use sqlx::ConnectOptions;
         self.postgres_url.clone().application_name(&self.name).disable_statement_logging().options([
+            (SESSION_MARK.0, SESSION_MARK.1.to_owned()),
             ("statement_timeout", self.statement_timeout_ms.as_millis().to_string()),
             // A transaction whose client vanished in the middle must not hold locks that its own retry waits for.
             ("idle_in_transaction_session_timeout", self.statement_timeout_ms.as_millis().to_string()),

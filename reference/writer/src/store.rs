@@ -13,7 +13,7 @@ use sqlx::{Connection, SqlSafeStr};
 
 use crate::batch::Entry;
 use crate::blame::{self, Blame};
-use crate::config::{Config, MIGRATION_TIMEOUT, PROBE_TIMEOUT};
+use crate::config::{Config, MIGRATION_TIMEOUT, PROBE_TIMEOUT, SESSION_MARK};
 
 /// A message that is there already is left alone. Another message at the same offset is an error, and stops the writing: the
 /// log was cut or made anew, and to go on would lose what it holds now, without a word.
@@ -47,6 +47,9 @@ where messages.body <> given.body";
 const WRITABLE: &str =
     "select not pg_is_in_recovery() and not current_setting('transaction_read_only')::bool";
 
+/// Whether what was asked of the session has reached the server.
+const MARKED: &str = "select current_setting($1, true) is not distinct from $2";
+
 /// Why PostgreSQL did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -72,6 +75,9 @@ pub enum StoreError {
     /// It answers, but takes no writes.
     #[error("PostgreSQL is read-only (a standby, or default_transaction_read_only)")]
     ReadOnly,
+    /// Its limits and its schema would be other than what was asked for.
+    #[error("{}", chat_process::postgres::GO_PAST_THE_POOLER)]
+    Pooled,
     /// There is no connection; a probe makes one.
     #[error("not connected")]
     NotConnected,
@@ -263,12 +269,15 @@ pub async fn probe(options: PgConnectOptions) -> Result<PgConnection, StoreError
     let what = "probing";
     let ask = async {
         let mut connection = PgConnection::connect_with(&options).await?;
+        let marked = sqlx::query_scalar::<_, bool>(MARKED).bind(SESSION_MARK.0).bind(SESSION_MARK.1);
+        let marked = marked.persistent(false).fetch_one(&mut connection).await?;
         let writable = sqlx::query_scalar::<_, bool>(WRITABLE).fetch_one(&mut connection).await?;
-        Ok((connection, writable))
+        Ok((connection, marked, writable))
     };
     match tokio::time::timeout(PROBE_TIMEOUT, ask).await {
-        Ok(Ok((connection, true))) => Ok(connection),
-        Ok(Ok((_, false))) => Err(StoreError::ReadOnly),
+        Ok(Ok((connection, true, true))) => Ok(connection),
+        Ok(Ok((_, false, _))) => Err(StoreError::Pooled),
+        Ok(Ok((_, true, false))) => Err(StoreError::ReadOnly),
         Ok(Err(source)) => Err(StoreError::Failed { what, source }),
         Err(_) => Err(StoreError::TimedOut { what, after: PROBE_TIMEOUT }),
     }

@@ -28,7 +28,35 @@ impl Schema {
         let name = format!("squall_{}", name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_"));
         let schema = Self { postgres_url: postgres_url.to_owned(), name };
         schema.execute(format!("create schema {}", schema.name)).await?;
+        if let Err(error) = schema.is_reached().await {
+            schema.drop().await?;
+            return Err(error);
+        }
         Ok(schema)
+    }
+
+    /// A pooler refuses what names the schema, or swallows it: then the tables would be made among somebody else's.
+    async fn is_reached(&self) -> Result<(), EnvironmentError> {
+        let question = async {
+            let mut session = sqlx::PgConnection::connect(&self.url()).await?;
+            let question =
+                sqlx::query_scalar::<_, Option<String>>("select current_schema()").persistent(false);
+            let reached = question.fetch_one(&mut session).await?;
+            session.close().await.map(|()| reached)
+        };
+        let pooled = |reason| EnvironmentError::Pooler { reason };
+        match tokio::time::timeout(STATEMENT_LIMIT, question).await {
+            Ok(Ok(reached)) if reached.as_deref() == Some(&self.name) => Ok(()),
+            Ok(Ok(_)) => Err(pooled("a session is not in the schema it asked for".to_owned())),
+            // PgBouncer's words.
+            Ok(Err(error)) if error.to_string().contains("unsupported startup parameter") => {
+                Err(pooled(error.to_string()))
+            }
+            Ok(Err(error)) => Err(EnvironmentError::Address { what: "postgres", reason: error.to_string() }),
+            Err(_) => {
+                Err(EnvironmentError::Address { what: "postgres", reason: "it does not answer".to_owned() })
+            }
+        }
     }
 
     /// The database as seen from this schema.
