@@ -54,6 +54,8 @@ pub(super) enum CliError {
         "{scenario} has {faults} faults; a capacity is that of a healthy cluster, or of one with one fault in force"
     )]
     FaultsInCapacity { scenario: String, faults: usize },
+    #[error("{path} is no recording of a gate: {why}")]
+    BadRecording { path: String, why: String },
     #[error("no gate and no capacity search has left its figures below {0}")]
     NoFigures(String),
     #[error("squall panicked; this is a bug in squall, and no verdict")]
@@ -80,6 +82,7 @@ impl CliError {
             | Self::NotViolated(_)
             | Self::FaultsInGate(_)
             | Self::FaultsInCapacity { .. }
+            | Self::BadRecording { .. }
             | Self::NoFigures(_) => Exit::Usage,
             Self::Folder(error) | Self::Run(RunError::Folder(error)) => of_folder(error),
             Self::Run(RunError::Interrupted) => Exit::Interrupted,
@@ -132,6 +135,9 @@ impl CliError {
                 Some("raise the hard limit (`ulimit -Hn`, LimitNOFILE=), or plan fewer users".to_owned())
             }
             Self::FaultsInGate(_) => Some("leave the scenario out, or name one without faults".to_owned()),
+            Self::BadRecording { .. } => {
+                Some("name the slices.jsonl that `squall gate` left in its folder".to_owned())
+            }
             Self::FaultsInCapacity { .. } => {
                 Some("leave one fault in a copy of it, and name that file".to_owned())
             }

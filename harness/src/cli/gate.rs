@@ -49,6 +49,9 @@ pub(super) struct GateArgs {
     /// Rounds of a calibration, of three pairs each, both clusters started anew for each.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=200), requires = "calibrate")]
     rounds: u32,
+    /// Tell it from a recording that is there (a `slices.jsonl`), and measure nothing.
+    #[arg(long, value_name = "FILE", requires = "calibrate", conflicts_with_all = ["candidate", "plant", "rounds"])]
+    recording: Option<PathBuf>,
     /// Have the candidate's nodes burn so many per cent more processor time, to see it found. Both builds are this
     /// checkout's, with planted bugs.
     #[arg(long, value_name = "PERCENT", hide = true, conflicts_with = "baseline")]
@@ -64,6 +67,12 @@ pub(super) struct GateArgs {
 }
 
 pub(super) async fn gate(args: GateArgs, cancel: &CancellationToken) -> Result<Exit, CliError> {
+    if let Some(file) = &args.recording {
+        std::fs::create_dir_all(&args.out)
+            .map_err(|source| CliError::Write { path: args.out.display().to_string(), source })?;
+        calibrated(&recorded(file)?, false, file, &args.out)?;
+        return Ok(Exit::Holds);
+    }
     let progress = Progress::for_stderr();
     environment::sweep(&progress).await;
     let seed = args.seed.unwrap_or_else(errors::fresh_seed);
@@ -129,12 +138,7 @@ async fn measure(
     let judgement = measured?;
     down?;
     let Some(judgement) = judgement else {
-        if args.plant.is_none() {
-            let points = characteristic::characteristic(&slices, RESAMPLED_GATES);
-            let setting = format!("{RESAMPLED_GATES} gates a point, drawn from {} slices", slices.len());
-            errors::write(&folder.join("calibration.html"), &characteristic::page(&points, &setting))?;
-        }
-        errors::print(&calibration(&slices, args.plant.is_some(), &folder));
+        calibrated(&slices, args.plant.is_some(), &folder.join("slices.jsonl"), &folder)?;
         return Ok(Exit::Holds);
     };
     let report = GateReport { scenario, baseline: baseline_label, candidate: candidate_label, judgement };
@@ -190,8 +194,31 @@ fn lines(slices: &[Slice]) -> String {
     lines.map(|line| line + "\n").collect()
 }
 
+/// The slices of a recording.
+fn recorded(file: &Path) -> Result<Vec<Slice>, CliError> {
+    let bad = |why: String| CliError::BadRecording { path: file.display().to_string(), why };
+    let text = std::fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
+    let slice = |(nth, line)| serde_json::from_str(line).map_err(|error| bad(format!("line {nth}: {error}")));
+    let slices: Vec<Slice> = (1..).zip(text.lines()).map(slice).collect::<Result<_, _>>()?;
+    if slices.is_empty() { Err(bad("it is empty".to_owned())) } else { Ok(slices) }
+}
+
+/// Says how often the gate would be wrong, and leaves its characteristic in a folder.
+fn calibrated(slices: &[Slice], planted: bool, recording: &Path, folder: &Path) -> Result<(), CliError> {
+    let mut said = format!("{}\n{}", calibration(slices, planted), recording.display());
+    if !planted {
+        let points = characteristic::characteristic(slices, RESAMPLED_GATES);
+        let setting = format!("{RESAMPLED_GATES} gates a point, drawn from {} slices", slices.len());
+        let page = folder.join("calibration.html");
+        errors::write(&page, &characteristic::page(&points, &setting))?;
+        said.push_str(&format!("\n{}", page.display()));
+    }
+    errors::print(&said);
+    Ok(())
+}
+
 /// How often the gate would say what, on the machine the recording was made on.
-fn calibration(slices: &[Slice], planted: bool, folder: &Path) -> String {
+fn calibration(slices: &[Slice], planted: bool) -> String {
     let draws: &[(&str, Draw)] = if planted {
         &[("as recorded", Draw::TwoBuilds)]
     } else {
@@ -225,5 +252,5 @@ fn calibration(slices: &[Slice], planted: bool, folder: &Path) -> String {
             percent(second_look)
         ));
     }
-    format!("{text}\n{}", folder.join("slices.jsonl").display())
+    text
 }
