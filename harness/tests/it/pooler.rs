@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions, postgres::PgConnectOptions};
 
 use crate::{
     command_line::{ended, squall},
-    npm, testbed,
+    testbed,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -23,9 +23,11 @@ fn pgbouncer() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pgbouncer");
     let program = folder.join("usr/sbin/pgbouncer");
     if !program.exists() {
-        npm::apt_install(&["libevent-2.1-7", "libc-ares2"]);
         fs::create_dir_all(&folder).unwrap();
-        let unpack = "apt-get download -qq pgbouncer && dpkg -x pgbouncer_*.deb .";
+        let unpack = "apt-get update -qq && \
+                      libraries=$(apt-cache depends pgbouncer | sed -n 's/^ *Depends: \\(lib.*\\)/\\1/p') && \
+                      DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-upgrade --no-install-recommends $libraries && \
+                      apt-get download -qq pgbouncer && dpkg -x pgbouncer_*.deb .";
         let unpacked = Command::new("sh").args(["-c", unpack]).current_dir(&folder).output().unwrap();
         assert!(unpacked.status.success(), "{unpacked:?}");
     }
