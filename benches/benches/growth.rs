@@ -24,7 +24,7 @@ use harness::{
     progress::Progress,
     report::{
         chart::{Curve, Scale, Series},
-        html::STYLE,
+        html,
     },
     run::{Request, capacity::CapacityBench, folder::RunFolder, limits},
     scenario::{Choices, library},
@@ -98,10 +98,8 @@ async fn main() -> Fallible<()> {
     // Cargo adds flags of its own.
     let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("growth");
-    let mut page = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>growth</title><style>{STYLE}</style></head>\
-         <body><main><header><p class=\"kicker\">squall · growth</p><h1>How cost grows</h1></header>"
-    );
+    let mut page = html::begin("growth");
+    page.push_str("<header><p class=\"kicker\">squall · growth</p><h1>How cost grows</h1></header>");
     for axis in AXES.iter().filter(|axis| asked.is_empty() || asked.iter().any(|it| it == axis.name)) {
         let points = Box::pin(measure(axis, &out)).await?;
         print(axis, &points)?;
@@ -110,7 +108,7 @@ async fn main() -> Fallible<()> {
         }
         page.push_str(&plots(axis, &points));
     }
-    page.push_str("</main></body></html>");
+    page.push_str(html::END);
     Ok(std::fs::write(out.join("growth.html"), page)?)
 }
 
@@ -242,10 +240,7 @@ fn plots(axis: &Axis, points: &[(Trial, f64)]) -> String {
         let there = points.iter().filter(|(trial, _)| trial.no_load.is_none());
         there.map(|(trial, _)| (f64::from(trial.load), height(trial))).collect()
     };
-    let series = |label, class, height| {
-        let line = line(height);
-        Series { label, class, dots: line.clone(), line }
-    };
+    let series = |label, class, height| Series::through(label, class, line(height));
     let costs = [
         series("of nodes, a message", "c-acked", |it| ns_each(it.node_cpu_ns, it.sent) / 1_000.0),
         series("of nodes, a receipt", "c-green", |it| ns_each(it.node_cpu_ns, it.receipts) / 1_000.0),

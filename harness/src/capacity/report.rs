@@ -10,7 +10,7 @@ use crate::{
     report::{
         RunFacts,
         chart::{Curve, Scale, Series, escape},
-        html::STYLE,
+        html,
     },
 };
 
@@ -184,10 +184,10 @@ impl Capacity {
     /// One file, no script, no network.
     pub fn html(&self) -> String {
         let title = format!("capacity: {}", self.scenario);
-        let mut page = format!(
-            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-             content=\"width=device-width,initial-scale=1\"><title>{0}</title><style>{STYLE}</style></head><body><main>\
-             <header><p class=\"kicker\">squall · {0}</p><h1>{1}</h1><p class=\"setting\">{2}</p></header>",
+        let mut page = html::begin(&title);
+        let _ = write!(
+            page,
+            "<header><p class=\"kicker\">squall · {0}</p><h1>{1}</h1><p class=\"setting\">{2}</p></header>",
             escape(&title),
             escape(&self.headline()),
             escape(&self.setting)
@@ -229,10 +229,10 @@ impl Capacity {
             }
         }
         let RunFacts { provider, machine, squall, .. } = &self.facts;
-        let _ = writeln!(
+        let _ = write!(
             page,
             "</tr></tbody></table></div></section><section><p>squall {} on {} cores, {} MiB, {}; provider {}; seed {}</p>\
-             </section></main></body></html>",
+             </section>",
             escape(squall),
             machine.cores,
             machine.memory_mib,
@@ -240,6 +240,7 @@ impl Capacity {
             escape(provider),
             self.seed
         );
+        page.push_str(html::END);
         page
     }
 

@@ -163,7 +163,7 @@ async fn look_twice(
         let looks = if look == Look::First { 1 } else { 2 };
         let enough = (looks * ROUNDS_PER_LOOK * PAIRS_PER_ROUND) as usize;
         while valid_pairs(slices) < enough && round < looks * ROUNDS_MAX_PER_LOOK {
-            slices.extend(bench.round(round, progress, cancel).await?);
+            slices.extend(Box::pin(bench.round(round, progress, cancel)).await?);
             round += 1;
         }
         let judgement = judge(slices, look, objectives);
@@ -183,7 +183,7 @@ async fn record(
     cancel: &CancellationToken,
 ) -> Result<(), RunError> {
     for round in 0..rounds {
-        slices.extend(bench.round(round, progress, cancel).await?);
+        slices.extend(Box::pin(bench.round(round, progress, cancel)).await?);
         progress.say(format!("{} slices in {} rounds", slices.len(), round + 1));
     }
     Ok(())
@@ -205,29 +205,27 @@ fn recorded(file: &Path) -> Result<Vec<Slice>, CliError> {
 
 /// Says how often the gate would be wrong, and leaves its characteristic in a folder.
 fn calibrated(slices: &[Slice], planted: bool, recording: &Path, folder: &Path) -> Result<(), CliError> {
-    let mut said = format!("{}\n{}", calibration(slices, planted), recording.display());
-    if !planted {
-        let points = characteristic::characteristic(slices, RESAMPLED_GATES);
-        let setting = format!("{RESAMPLED_GATES} gates a point, drawn from {} slices", slices.len());
-        let page = folder.join("calibration.html");
-        errors::write(&page, &characteristic::page(&points, &setting))?;
-        said.push_str(&format!("\n{}", page.display()));
+    if planted {
+        let rates = resample(slices, Draw::TwoBuilds, RESAMPLED_GATES, 1).unwrap_or_default();
+        let said = calibration(slices, &[("as recorded", rates)]);
+        errors::print(&format!("{said}\n{}", recording.display()));
+        return Ok(());
     }
-    errors::print(&said);
+    let points = characteristic::characteristic(slices, RESAMPLED_GATES);
+    let named =
+        [(0, "one build against itself"), (10, "its nodes 10 % dearer"), (20, "its nodes 20 % dearer")];
+    let rates = |of| points.iter().find(|(percent, _)| *percent == of).map(|(_, rates)| *rates);
+    let drawn = named.map(|(percent, name)| (name, rates(percent).unwrap_or_default()));
+    let setting = format!("{RESAMPLED_GATES} gates a point, drawn from {} slices", slices.len());
+    let page = folder.join("calibration.html");
+    errors::write(&page, &characteristic::page(&points, &setting))?;
+    let said = calibration(slices, &drawn);
+    errors::print(&format!("{said}\n{}\n{}", recording.display(), page.display()));
     Ok(())
 }
 
 /// How often the gate would say what, on the machine the recording was made on.
-fn calibration(slices: &[Slice], planted: bool) -> String {
-    let draws: &[(&str, Draw)] = if planted {
-        &[("as recorded", Draw::TwoBuilds)]
-    } else {
-        &[
-            ("one build against itself", Draw::OneBuild { node_cost: 0.0 }),
-            ("its nodes 10 % dearer", Draw::OneBuild { node_cost: 0.1 }),
-            ("its nodes 20 % dearer", Draw::OneBuild { node_cost: 0.2 }),
-        ]
-    };
+fn calibration(slices: &[Slice], drawn: &[(&str, Rates)]) -> String {
     let judged = judge(slices, Look::Second, Objectives::default());
     let mut text = format!("{} slices recorded, {:.0} % void\n", slices.len(), judged.void_share() * 100.0);
     for finding in &judged.gating {
@@ -240,10 +238,8 @@ fn calibration(slices: &[Slice], planted: bool) -> String {
     text.push_str(&format!(
         "\n{RESAMPLED_GATES} gates drawn from it:    slower  not slower  unknown  second look\n"
     ));
-    for (what, draw) in draws {
-        let Rates { slower, not_slower, unknown, second_look } =
-            resample(slices, *draw, RESAMPLED_GATES, 1).unwrap_or_default();
-        let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    for (what, Rates { slower, not_slower, unknown, second_look }) in drawn {
+        let percent = |share: &f64| format!("{:.1} %", share * 100.0);
         text.push_str(&format!(
             "{what:<30} {:>8}  {:>10}  {:>7}  {:>11}\n",
             percent(slower),

@@ -34,6 +34,14 @@ pub struct Spent {
     pub writers: Duration,
 }
 
+impl Spent {
+    /// Of nodes and of writers since then, in nanoseconds.
+    pub fn ns_since(&self, earlier: &Self) -> (u64, u64) {
+        let ns = |to: Duration, from| u64::try_from(to.saturating_sub(from).as_nanos()).unwrap_or(u64::MAX);
+        (ns(self.nodes, earlier.nodes), ns(self.writers, earlier.writers))
+    }
+}
+
 /// Sums up over the processes that run.
 pub(super) fn spent(pids: &[(ProcessName, u32)]) -> Spent {
     let of = |wanted: fn(&ProcessName) -> bool| {

@@ -1,5 +1,7 @@
 //! The gate's operating characteristic: how much dearer nodes may become before it says so, and how often it cannot tell.
 
+use std::fmt::Write;
+
 use super::{
     Metric,
     calibration::{Draw, Rates, resample},
@@ -7,7 +9,7 @@ use super::{
 };
 use crate::report::{
     chart::{Curve, Scale, Series},
-    html::STYLE,
+    html,
 };
 
 /// By how many per cent the candidate's nodes are made dearer, from point to point, and at most.
@@ -27,9 +29,8 @@ pub fn characteristic(recording: &[Slice], gates: u32) -> Vec<(u32, Rates)> {
 /// As a page.
 pub fn page(points: &[(u32, Rates)], setting: &str) -> String {
     let series = |label, class, share: fn(&Rates) -> f64| {
-        let dots: Vec<_> =
-            points.iter().map(|(percent, rates)| (f64::from(*percent), share(rates) * 100.0)).collect();
-        Series { label, class, line: dots.clone(), dots }
+        let points = points.iter().map(|(percent, rates)| (f64::from(*percent), share(rates) * 100.0));
+        Series::through(label, class, points.collect())
     };
     let curve = Curve {
         title: "What the gate says, by how much dearer the candidate's nodes are",
@@ -47,11 +48,13 @@ pub fn page(points: &[(u32, Rates)], setting: &str) -> String {
             ("to be found".to_owned(), 10.0),
         ],
     };
-    format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width,initial-scale=1\"><title>the gate's characteristic</title><style>{STYLE}</style></head>\
-         <body><main><header><p class=\"kicker\">squall · gate</p><h1>How often the gate is wrong here</h1>\
-         <p class=\"setting\">{setting}</p></header><section>{}</section></main></body></html>\n",
+    let mut page = html::begin("the gate's characteristic");
+    let _ = write!(
+        page,
+        "<header><p class=\"kicker\">squall · gate</p><h1>How often the gate is wrong here</h1>\
+         <p class=\"setting\">{setting}</p></header><section>{}</section>",
         curve.draw()
-    )
+    );
+    page.push_str(html::END);
+    page
 }

@@ -11,17 +11,11 @@ use crate::{
 
 /// Renders the page.
 pub fn render(report: &Report) -> String {
-    let mut page = String::new();
     let verdict = report.judgement.verdict;
     let missed = verdict == Verdict::Holds && report.judgement.objective_missed;
     let word = if missed { "objective missed" } else { verdict.word() };
     let class = if missed { "missed" } else { verdict.word() };
-    let _ = write!(
-        page,
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width,initial-scale=1\"><title>{}: {word}</title><style>{STYLE}</style></head><body><main>",
-        escape(&report.scenario)
-    );
+    let mut page = begin(&format!("{}: {word}", report.scenario));
     let _ = write!(
         page,
         "<header><p class=\"kicker\">squall · {}</p><h1>{}</h1><p class=\"setting\">{}</p>\
@@ -43,7 +37,7 @@ pub fn render(report: &Report) -> String {
     ledgers(&mut page, report);
     stories(&mut page, report);
     facts(&mut page, report);
-    page.push_str("</main></body></html>\n");
+    page.push_str(END);
     page
 }
 
@@ -303,5 +297,16 @@ fn facts(page: &mut String, report: &Report) {
     page.push_str("</section>");
 }
 
-/// For every page of this kind.
-pub const STYLE: &str = include_str!("report.css");
+const STYLE: &str = include_str!("report.css");
+
+/// How every page of this kind begins: one file, no script, no network.
+pub fn begin(title: &str) -> String {
+    format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width,initial-scale=1\"><title>{}</title><style>{STYLE}</style></head><body><main>",
+        escape(title)
+    )
+}
+
+/// How it ends.
+pub const END: &str = "</main></body></html>\n";

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use crate::report::{
     chart::{Curve, Scale, Series, escape},
-    html::STYLE,
+    html,
 };
 
 /// Below this many runs on each side a change is not looked for.
@@ -126,17 +126,16 @@ fn said(figure: &Figure) -> Vec<String> {
 
 /// One file, no script, no network.
 pub fn html(figures: &[Figure]) -> String {
-    let mut page = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width,initial-scale=1\"><title>trend</title><style>{STYLE}</style></head><body><main>\
-         <header><p class=\"kicker\">squall · trend</p><h1>Figures over runs</h1><p class=\"setting\">Advice, never a verdict: \
+    let mut page = html::begin("trend");
+    page.push_str(
+        "<header><p class=\"kicker\">squall · trend</p><h1>Figures over runs</h1><p class=\"setting\">Advice, never a verdict: \
          the runs were not measured in pairs.</p></header>"
     );
     for figure in figures {
         let place = |nth: usize| (nth + 1) as f64;
         let line: Vec<(f64, f64)> =
             figure.runs.iter().enumerate().map(|(nth, run)| (place(nth), run.1)).collect();
-        let series = [Series { label: "each run", class: "c-p50", dots: line.clone(), line }];
+        let series = [Series::through("each run", "c-p50", line)];
         let marks: Vec<(String, f64)> = figure
             .changes()
             .iter()
@@ -157,7 +156,7 @@ pub fn html(figures: &[Figure]) -> String {
         }
         page.push_str("</ul></section>");
     }
-    page.push_str("</main></body></html>\n");
+    page.push_str(html::END);
     page
 }
 

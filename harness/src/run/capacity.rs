@@ -166,8 +166,7 @@ impl<'a> CapacityBench<'a> {
             trial.behind = to.missing.unwrap_or(0) - from.missing.unwrap_or(0);
             trial.disconnects = disconnects;
         }
-        trial.node_cpu_ns = ns(to.spent.nodes.saturating_sub(from.spent.nodes));
-        trial.writer_cpu_ns = ns(to.spent.writers.saturating_sub(from.spent.writers));
+        (trial.node_cpu_ns, trial.writer_cpu_ns) = to.spent.ns_since(&from.spent);
         (trial.busy, trial.steal) = shares(from.ticks, to.ticks);
         self.rest(&plan, cancel).await?;
         Ok(trial)
@@ -270,10 +269,6 @@ fn shares(from: Option<ProcessorTicks>, to: Option<ProcessorTicks>) -> (f64, f64
     let all = to.all.saturating_sub(from.all).max(1) as f64;
     let share = |from: u64, to: u64| to.saturating_sub(from) as f64 / all;
     (1.0 - share(from.idle, to.idle), share(from.stolen, to.stolen))
-}
-
-fn ns(length: Duration) -> u64 {
-    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn ms(length: Duration) -> u64 {

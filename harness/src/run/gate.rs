@@ -144,14 +144,13 @@ impl<'a> Bench<'a> {
         let slices = windows.into_iter().filter_map(|it| {
             let Tally { receipts, rows, due, sent, ack, receipt, lateness_p99_us } =
                 tallies[it.arm as usize].next()?;
-            let cpu_ns =
-                |from: Duration, to: Duration| u64::try_from(to.saturating_sub(from).as_nanos()).unwrap_or(0);
+            let (node_cpu_ns, writer_cpu_ns) = it.to.spent.ns_since(&it.from.spent);
             Some(Slice {
                 round,
                 pair: it.pair,
                 arm: it.arm,
-                node_cpu_ns: cpu_ns(it.from.spent.nodes, it.to.spent.nodes),
-                writer_cpu_ns: cpu_ns(it.from.spent.writers, it.to.spent.writers),
+                node_cpu_ns,
+                writer_cpu_ns,
                 receipts,
                 rows,
                 due,

@@ -52,11 +52,12 @@ fn the_committed_page_is_what_its_source_builds() {
     }
 }
 
-/// A browser of this machine, put in place like node and npm.
-fn chromium() {
+/// The stories' package, and a browser of this machine, put in place like node and npm.
+fn stories() -> PathBuf {
     if !Path::new("/usr/bin/chromium").exists() {
         npm::apt_install(&["chromium", "fonts-noto-color-emoji"]);
     }
+    npm::installed(&manifest_dir().join("tests/browser"), "browser")
 }
 
 /// Where the pictures of a story are kept.
@@ -70,8 +71,7 @@ fn pictures(story: &str) -> PathBuf {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_in_browsers_lose_nothing_while_the_cluster_breaks() {
     let _alone = testbed::alone().await;
-    chromium();
-    let package = npm::installed(&manifest_dir().join("tests/browser"), "browser");
+    let package = stories();
     let out = tempfile::tempdir().unwrap();
     let plan = testbed::quiet(14, 2);
     let deployment = testbed::Deployment::up("page", &plan, out.path()).await;
@@ -120,8 +120,7 @@ async fn people_in_browsers_lose_nothing_while_the_cluster_breaks() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_sign_in_by_token_where_names_are_not_believed() {
     let _alone = testbed::alone().await;
-    chromium();
-    let package = npm::installed(&manifest_dir().join("tests/browser"), "browser");
+    let package = stories();
     let out = tempfile::tempdir().unwrap();
     let mut plan = testbed::quiet(15, 1);
     plan.cluster.tokens = true;

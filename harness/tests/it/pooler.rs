@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -34,24 +34,17 @@ fn pgbouncer() -> PathBuf {
     program
 }
 
-/// A pooler of its own. Killed when dropped.
+/// A pooler of its own.
 struct Pooler {
-    child: Child,
+    _child: testbed::Killed,
     port: u16,
     _folder: tempfile::TempDir,
-}
-
-impl Drop for Pooler {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Pooler {
     async fn before(at: &PgConnectOptions, password: &str, ignored: &str) -> Self {
         let folder = tempfile::Builder::new().permissions(mode(0o755)).tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let [port] = testbed::free_ports();
         let (server, user, database) = (at.get_port(), at.get_username(), at.get_database().unwrap());
         let text = format!(
             "[databases]\n* = host=127.0.0.1 port={server} user={user} password={password} dbname={database}\n\
@@ -67,7 +60,7 @@ impl Pooler {
             command.args(["-u", "nobody"]);
         }
         let child = command.arg(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let pooler = Self { child, port, _folder: folder };
+        let pooler = Self { _child: testbed::Killed(child), port, _folder: folder };
         let url: PgConnectOptions = pooler.url().parse().unwrap();
         wait::until("the pooler answers", SOON, async || {
             url.connect().await.map(drop).map_err(|error| error.to_string())
@@ -120,7 +113,7 @@ async fn a_pooler_is_refused_by_name_whether_it_refuses_settings_or_swallows_the
         // A writer says so, too, and goes on asking: whoever runs it may correct the pooler.
         let writer = Path::new(env!("CARGO_BIN_EXE_squall")).with_file_name("chat-writer");
         let log = out.path().join("pooled.log");
-        let mut child = Command::new(writer)
+        let child = Command::new(writer)
             .arg(format!("--kafka-brokers={}", direct.kafka_brokers))
             .args(["--group=pooled", "--name=pooled"])
             .env("CHAT_WRITER_POSTGRES_URL", pooler.url())
@@ -128,13 +121,12 @@ async fn a_pooler_is_refused_by_name_whether_it_refuses_settings_or_swallows_the
             .stderr(fs::File::create(out.path().join("pooled.err")).unwrap())
             .spawn()
             .unwrap();
+        let _child = testbed::Killed(child);
         let told = wait::until("the writer says it", SOON, async || {
             let said = fs::read_to_string(&log).unwrap_or_default();
             if said.contains("PgBouncer") { Ok(()) } else { Err(said) }
         })
         .await;
-        let _ = child.kill();
-        let _ = child.wait();
         told.unwrap();
     }
     deployment.down().await;

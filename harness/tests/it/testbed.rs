@@ -46,6 +46,23 @@ pub(crate) fn providers() -> Vec<ProviderChoice> {
     }
 }
 
+/// A process of a test's own, killed when the test ends.
+pub(crate) struct Killed(pub(crate) std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Ports that nobody listens at.
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+    // All held until all are drawn.
+    let listeners = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.each_ref().map(|listener| listener.local_addr().unwrap().port())
+}
+
 fn engine_answers() -> bool {
     let asked = std::process::Command::new("docker").arg("version").output();
     asked.is_ok_and(|answer| answer.status.success())

@@ -215,18 +215,11 @@ async fn the_cluster_says_how_many_replicas_a_topic_has() {
     told.is_ready().await;
 }
 
-/// A node by itself. Killed when dropped.
+/// A node by itself.
 struct Node {
-    child: std::process::Child,
+    _child: testbed::Killed,
     listen: std::net::SocketAddr,
     _options: tempfile::NamedTempFile,
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Node {
@@ -235,7 +228,7 @@ impl Node {
     }
 
     fn start_with(at: &External, partitions: u32, flags: &[&str]) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let [port] = testbed::free_ports();
         let listen = std::net::SocketAddr::from(([127, 0, 0, 1], port));
         let options = options_file(at);
         let child = Command::new(Path::new(env!("CARGO_BIN_EXE_squall")).with_file_name("chat-node"))
@@ -249,7 +242,7 @@ impl Node {
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        Self { child, listen, _options: options }
+        Self { _child: testbed::Killed(child), listen, _options: options }
     }
 
     /// Not ready, within seconds, and with the reason.

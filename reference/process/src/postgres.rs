@@ -20,8 +20,8 @@ pub fn url(text: &str) -> Result<PgConnectOptions, String> {
 }
 
 /// What to do about a pooler on the way.
-pub const GO_PAST_THE_POOLER: &str = "a pooler (PgBouncer or its like) is on the way, and keeps the settings of a session from PostgreSQL: give the address of \
-     PostgreSQL itself";
+pub const GO_PAST_THE_POOLER: &str = "a pooler (PgBouncer or its like) is on the way, and keeps the settings of a \
+                                      session from PostgreSQL: give the address of PostgreSQL itself";
 
 /// What is to be done about an error that does not pass by itself.
 pub fn advice(error: &sqlx::Error) -> Option<&'static str> {

@@ -42,13 +42,10 @@ from unnest($1::text[], $2::text[], $3::text[], $4::text[]) as given (room, send
 join messages using (room, sender, id)
 where messages.body <> given.body";
 
-/// Only a server that takes writes is of use: a standby, or a server set read-only because its disk is full, answers
-/// `select 1` as well.
-const WRITABLE: &str =
-    "select not pg_is_in_recovery() and not current_setting('transaction_read_only')::bool";
-
-/// Whether what was asked of the session has reached the server.
-const MARKED: &str = "select current_setting($1, true) is not distinct from $2";
+/// Whether what was asked of the session has reached the server; and whether the server takes writes: a standby, or a server set
+/// read-only because its disk is full, answers `select 1` as well.
+const OF_USE: &str = "select current_setting($1, true) is not distinct from $2, \
+                      not pg_is_in_recovery() and not current_setting('transaction_read_only')::bool";
 
 /// Why PostgreSQL did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -199,10 +196,9 @@ impl Store {
     ///
     /// It is not, or it does not.
     pub async fn check(&mut self) -> Result<(), StoreError> {
-        let query = sqlx::query_scalar::<_, bool>(WRITABLE);
-        let writable =
-            self.ask("checking", PROBE_TIMEOUT, async |connection| query.fetch_one(connection).await).await?;
-        if writable { Ok(()) } else { Err(StoreError::ReadOnly) }
+        let answer =
+            self.ask("checking", PROBE_TIMEOUT, async |connection| ask_whether_of_use(connection).await);
+        of_use(answer.await?)
     }
 
     async fn ask<T>(
@@ -259,6 +255,19 @@ impl<'a> Columns<'a> {
     }
 }
 
+async fn ask_whether_of_use(connection: &mut PgConnection) -> Result<(bool, bool), sqlx::Error> {
+    let (mark, value) = SESSION_MARK;
+    sqlx::query_as(OF_USE).bind(mark).bind(value).fetch_one(connection).await
+}
+
+fn of_use((marked, writable): (bool, bool)) -> Result<(), StoreError> {
+    match (marked, writable) {
+        (true, true) => Ok(()),
+        (false, _) => Err(StoreError::Pooled),
+        (true, false) => Err(StoreError::ReadOnly),
+    }
+}
+
 /// Connects afresh and asks whether PostgreSQL takes writes. A fresh connection, because an old one proves nothing: the
 /// server may refuse new ones, or the old one may hang in a proxy that has lost its other end.
 ///
@@ -269,15 +278,11 @@ pub async fn probe(options: PgConnectOptions) -> Result<PgConnection, StoreError
     let what = "probing";
     let ask = async {
         let mut connection = PgConnection::connect_with(&options).await?;
-        let marked = sqlx::query_scalar::<_, bool>(MARKED).bind(SESSION_MARK.0).bind(SESSION_MARK.1);
-        let marked = marked.persistent(false).fetch_one(&mut connection).await?;
-        let writable = sqlx::query_scalar::<_, bool>(WRITABLE).fetch_one(&mut connection).await?;
-        Ok((connection, marked, writable))
+        let answer = ask_whether_of_use(&mut connection).await?;
+        Ok((connection, answer))
     };
     match tokio::time::timeout(PROBE_TIMEOUT, ask).await {
-        Ok(Ok((connection, true, true))) => Ok(connection),
-        Ok(Ok((_, false, _))) => Err(StoreError::Pooled),
-        Ok(Ok((_, true, false))) => Err(StoreError::ReadOnly),
+        Ok(Ok((connection, answer))) => of_use(answer).map(|()| connection),
         Ok(Err(source)) => Err(StoreError::Failed { what, source }),
         Err(_) => Err(StoreError::TimedOut { what, after: PROBE_TIMEOUT }),
     }

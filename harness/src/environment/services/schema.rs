@@ -45,17 +45,14 @@ impl Schema {
             session.close().await.map(|()| reached)
         };
         let pooled = |reason| EnvironmentError::Pooler { reason };
-        match tokio::time::timeout(STATEMENT_LIMIT, question).await {
-            Ok(Ok(reached)) if reached.as_deref() == Some(&self.name) => Ok(()),
-            Ok(Ok(_)) => Err(pooled("a session is not in the schema it asked for".to_owned())),
+        match answered(question).await? {
+            Ok(reached) if reached.as_deref() == Some(&self.name) => Ok(()),
+            Ok(_) => Err(pooled("a session is not in the schema it asked for".to_owned())),
             // PgBouncer's words.
-            Ok(Err(error)) if error.to_string().contains("unsupported startup parameter") => {
+            Err(error) if error.to_string().contains("unsupported startup parameter") => {
                 Err(pooled(error.to_string()))
             }
-            Ok(Err(error)) => Err(EnvironmentError::Address { what: "postgres", reason: error.to_string() }),
-            Err(_) => {
-                Err(EnvironmentError::Address { what: "postgres", reason: "it does not answer".to_owned() })
-            }
+            Err(error) => Err(failed(error.to_string())),
         }
     }
 
@@ -80,11 +77,8 @@ impl Schema {
             session.execute(sqlx::AssertSqlSafe(statement)).await?;
             session.close().await
         };
-        let failed = |reason: String| EnvironmentError::Address { what: "postgres", reason };
-        tokio::time::timeout(STATEMENT_LIMIT, executed)
-            .await
-            .map_err(|_| failed("it does not answer".to_owned()))?
-            .map_err(|error: sqlx::Error| match error.as_database_error().and_then(|said| said.code()) {
+        answered(executed).await?.map_err(|error| {
+            match error.as_database_error().and_then(|said| said.code()) {
                 Some(code) if code == NO_RIGHT => {
                     let reason = error.to_string();
                     let at = self.postgres_url.parse::<PgConnectOptions>().unwrap_or_default();
@@ -96,6 +90,19 @@ impl Schema {
                     }
                 }
                 _ => failed(error.to_string()),
-            })
+            }
+        })
     }
+}
+
+fn failed(reason: String) -> EnvironmentError {
+    EnvironmentError::Address { what: "postgres", reason }
+}
+
+/// What PostgreSQL says, if it says anything.
+async fn answered<T>(
+    question: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<Result<T, sqlx::Error>, EnvironmentError> {
+    let answer = tokio::time::timeout(STATEMENT_LIMIT, question).await;
+    answer.map_err(|_| failed("it does not answer".to_owned()))
 }

@@ -19,6 +19,13 @@ pub struct Series {
     pub dots: Vec<(f64, f64)>,
 }
 
+impl Series {
+    /// Points that are dots, and joined.
+    pub fn through(label: &'static str, class: &'static str, points: Vec<(f64, f64)>) -> Self {
+        Self { label, class, line: points.clone(), dots: points }
+    }
+}
+
 /// A chart of some series over what grows.
 #[derive(Debug, Clone)]
 pub struct Curve<'a> {

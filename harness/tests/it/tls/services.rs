@@ -2,13 +2,12 @@
 
 use std::{
     fs,
-    net::TcpListener,
     os::unix::{
         fs::{PermissionsExt, chown},
         process::CommandExt,
     },
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -17,6 +16,7 @@ use nix::unistd::{User, geteuid};
 use serde_json::Value;
 
 use super::certificates::{Authority, Certified};
+use crate::testbed::{Killed, free_ports};
 
 /// What every certificate is for. It has to lead to this machine for whoever asks the system.
 pub(super) const HOST: &str = "localhost";
@@ -39,19 +39,9 @@ pub(super) const SECRET: &str = "Quiet7";
 /// Longest start; Kafka's takes some seconds.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// A server, killed when the test ends.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// The services. Servers end before their folder goes.
 pub(super) struct Services {
-    _servers: Vec<Server>,
+    _servers: Vec<Killed>,
     folder: tempfile::TempDir,
     postgres: u16,
     redis: u16,
@@ -162,12 +152,6 @@ impl Services {
     }
 }
 
-fn free_ports<const N: usize>() -> [u16; N] {
-    // All held until all are drawn.
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.each_ref().map(|listener| listener.local_addr().unwrap().port())
-}
-
 /// Where the programs are, as the installer has written it down.
 fn manifest() -> Value {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -181,10 +165,10 @@ fn program(manifest: &Value, name: &str) -> PathBuf {
 }
 
 /// Starts a server with its log in its folder.
-fn start(mut command: Command, folder: &Path) -> Server {
+fn start(mut command: Command, folder: &Path) -> Killed {
     let log = fs::File::create(folder.join("log")).unwrap();
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-    Server(command.current_dir(folder).spawn().unwrap())
+    Killed(command.current_dir(folder).spawn().unwrap())
 }
 
 fn run(mut command: Command) {
@@ -192,7 +176,7 @@ fn run(mut command: Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn start_postgres(manifest: &Value, folder: &Path, port: u16, certified: &Certified) -> Server {
+fn start_postgres(manifest: &Value, folder: &Path, port: u16, certified: &Certified) -> Killed {
     let programs = program(manifest, "postgres_bin");
     let user = geteuid().is_root().then(|| User::from_name("postgres").unwrap().unwrap());
     let own = |path: &Path, mode: u32| {
@@ -242,7 +226,7 @@ fn start_postgres(manifest: &Value, folder: &Path, port: u16, certified: &Certif
     start(server, folder)
 }
 
-fn start_redis(manifest: &Value, folder: &Path, port: u16, certified: &Certified) -> Server {
+fn start_redis(manifest: &Value, folder: &Path, port: u16, certified: &Certified) -> Killed {
     fs::create_dir(folder).unwrap();
     fs::write(folder.join("server.pem"), &certified.certificate).unwrap();
     fs::write(folder.join("server.key"), &certified.key).unwrap();
@@ -258,7 +242,7 @@ fn start_redis(manifest: &Value, folder: &Path, port: u16, certified: &Certified
     start_in(server, folder)
 }
 
-fn start_in(mut server: Command, folder: &Path) -> Server {
+fn start_in(mut server: Command, folder: &Path) -> Killed {
     server.current_dir(folder);
     start(server, folder)
 }
@@ -269,7 +253,7 @@ fn start_kafka(
     ports: [u16; 3],
     certified: &Certified,
     properties: &str,
-) -> Server {
+) -> Killed {
     let [outside, internal, controller] = ports;
     fs::create_dir(folder).unwrap();
     fs::write(folder.join("server.pem"), format!("{}{}", certified.key, certified.certificate)).unwrap();

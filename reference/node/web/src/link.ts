@@ -16,6 +16,16 @@ const ASLEEP_MS = 8_000;
 /** Delay of the first new attempt, and of every later one at most. */
 const RECONNECT_MS = { least: 500, most: 3_000 };
 
+/** What the node says about itself; nothing when it does not answer. */
+export async function askAbout(): Promise<About | undefined> {
+  try {
+    const answer = await fetch("/about", { signal: AbortSignal.timeout(PROBE_MS), cache: "no-store" });
+    return answer.ok ? ((await answer.json()) as About) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 export interface Events {
   connected(): void;
   /** The connection has ended, or could not be made; `why` is the node's own word if it said one. */
@@ -140,16 +150,11 @@ export class Link {
   }
 
   async #ask(): Promise<void> {
-    try {
-      const answer = await fetch("/about", { signal: AbortSignal.timeout(PROBE_MS), cache: "no-store" });
-      if (!answer.ok) return;
-      const about = (await answer.json()) as About;
-      if (JSON.stringify(about) === JSON.stringify(this.about)) return;
-      this.about = about;
-      this.#events.about();
-    } catch {
-      // The connection itself says more about that.
-    }
+    const about = await askAbout();
+    // Of a node that does not answer the connection itself says more.
+    if (!about || JSON.stringify(about) === JSON.stringify(this.about)) return;
+    this.about = about;
+    this.#events.about();
   }
 
   end(): void {

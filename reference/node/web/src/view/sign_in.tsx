@@ -1,30 +1,21 @@
 import { useEffect, useState } from "preact/hooks";
 
 import { personOf, type Person } from "../auth";
+import { askAbout } from "../link";
 import { bytes, USER_MAX_BYTES, type About } from "../protocol";
-
-type Taken = About["sign_in"];
 
 const WORDS = {
   name: { ask: "Choose the name that others will see.", label: "Your name", none: "Please enter a name." },
   token: { ask: "Paste the token that you were given to sign in with.", label: "Sign-in token", none: "Please paste a token." },
 };
 
-/** What the node takes. Where it does not say, a name: if that is not enough, it says so. */
-async function taken(): Promise<Taken> {
-  try {
-    return ((await (await fetch("/about", { cache: "no-store" })).json()) as About).sign_in;
-  } catch {
-    return "name";
-  }
-}
-
 export function SignIn({ known, why, enter }: { known: string; why: string | undefined; enter: (person: Person) => void }) {
-  const [by, setBy] = useState<Taken>();
+  const [by, setBy] = useState<About["sign_in"]>();
   const [name, setName] = useState(known);
   const [token, setToken] = useState("");
   const [wrong, setWrong] = useState(why);
-  useEffect(() => void taken().then(setBy), []);
+  // Where the node does not say, a name: if that is not enough, it says so.
+  useEffect(() => void askAbout().then((about) => setBy(about?.sign_in ?? "name")), []);
   if (!by) return null;
   const text = by === "name" ? name : token;
   const submit = (event: Event) => {
